@@ -24,7 +24,7 @@ async fn main() {
     rows::place(&database.db, WAITING, |n| Change {
         step: Some(("await_switch".to_owned(), serde_json::json!({"code_deploy_deployment_id": format!("d-{n}")}))),
         status: Some(Status::DeploymentReady),
-        waiting_for: Some("approval of the switch".to_owned()),
+        waiting_for: Some("approval of the switch".into()),
         ..Change::default()
     })
     .await;

@@ -1073,6 +1073,53 @@ COMMENT ON COLUMN push_hook_secrets.value_encrypted IS 'Secret: its text, encryp
 COMMENT ON COLUMN push_hook_secrets.created_at IS 'When it was generated.';
 COMMENT ON COLUMN push_hook_secrets.expires_at IS 'When signatures by it are refused, after a rotation; null for the newest.';
 
+-- Apps that GitHub creates from Panda's manifest (docs/integrations.md)
+CREATE TABLE github_apps (
+    id                    text        PRIMARY KEY,
+    tenant                text        NOT NULL CHECK (length(tenant) = 64),
+    made_by               text        NOT NULL,
+    made_by_kind          text        NOT NULL,
+    made_by_token         text,
+    name                  text        NOT NULL CHECK (name <> ''),
+    organization          text        CHECK (organization <> ''),
+    push_hook_id          text        REFERENCES push_hooks (id),
+    status                text        NOT NULL DEFAULT 'begun' CHECK (status IN ('begun', 'exchanging', 'refused', 'created')),
+    state_hash            bytea       NOT NULL UNIQUE CHECK (octet_length(state_hash) = 32),
+    code_hash             bytea       CHECK (octet_length(code_hash) = 32),
+    exchange_until        timestamptz,
+    app_id                text,
+    address               text,
+    key_id                text,
+    wrapped_key           bytea,
+    private_key_encrypted bytea,
+    created_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at            timestamptz NOT NULL,
+    CONSTRAINT github_apps_exchanged CHECK ((status = 'begun') = (code_hash IS NULL)),
+    CONSTRAINT github_apps_created CHECK (
+        num_nonnulls(app_id, address, key_id, wrapped_key, private_key_encrypted) = CASE status WHEN 'created' THEN 5 ELSE 0 END)
+);
+COMMENT ON TABLE github_apps IS 'Apps that GitHub creates from Panda''s manifest: awaited ones, and those whose private key is stored. The API never returns the key.';
+COMMENT ON COLUMN github_apps.id IS 'gha_ and random characters.';
+COMMENT ON COLUMN github_apps.tenant IS 'SHA-256 (hex) of the scope that began it; callers with the same scope may connect repositories with the App.';
+COMMENT ON COLUMN github_apps.made_by IS 'Subject of the caller who began it, the only one who may finish it.';
+COMMENT ON COLUMN github_apps.made_by_kind IS 'Kind of their sign-in, as in audit.';
+COMMENT ON COLUMN github_apps.made_by_token IS 'The API token (tok_…), if it was one.';
+COMMENT ON COLUMN github_apps.name IS 'Name: the proposed one until it is created, then that at GitHub.';
+COMMENT ON COLUMN github_apps.organization IS 'Organisation that owns the App; null for the account of the person.';
+COMMENT ON COLUMN github_apps.push_hook_id IS 'The push hook that receives the App''s push events; null without one.';
+COMMENT ON COLUMN github_apps.status IS 'begun (GitHub''s answer is awaited), exchanging (its code was sent to GitHub, and the answer is not stored: the process may have died), refused (GitHub did not accept the code), created.';
+COMMENT ON COLUMN github_apps.state_hash IS 'SHA-256 of the state that GitHub returns, which proves that this caller began it.';
+COMMENT ON COLUMN github_apps.code_hash IS 'SHA-256 of the code that was exchanged; null before. No other one is accepted for the state.';
+COMMENT ON COLUMN github_apps.exchange_until IS 'Until then the exchange may still run, so that it is not begun again.';
+COMMENT ON COLUMN github_apps.app_id IS 'Id of the App at GitHub; null until it is created.';
+COMMENT ON COLUMN github_apps.address IS 'Page of the App at GitHub; null until it is created.';
+COMMENT ON COLUMN github_apps.key_id IS 'Id of the server''s key that wraps wrapped_key; null until it is created.';
+COMMENT ON COLUMN github_apps.wrapped_key IS 'The row''s own data key, wrapped; null until it is created.';
+COMMENT ON COLUMN github_apps.private_key_encrypted IS 'Secret: the App''s private key (PEM), encrypted with the data key; null until it is created.';
+COMMENT ON COLUMN github_apps.created_at IS 'When it was begun.';
+COMMENT ON COLUMN github_apps.expires_at IS 'When the state is no longer accepted.';
+CREATE INDEX github_apps_of_tenant ON github_apps (tenant, created_at, id);
+
 CREATE TABLE push_deliveries (
     id            uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
     hook_id       text        NOT NULL REFERENCES push_hooks (id) ON DELETE CASCADE,

@@ -13,6 +13,7 @@ python3 - "$work/package/generated/api.github.com.json" "$package" > "$out" <<'P
 import json, sys
 
 CALLS = {
+    "/app-manifests/{code}/conversions": ["post"],
     "/repos/{owner}/{repo}/deployments": ["get", "post"],
     "/repos/{owner}/{repo}/deployments/{deployment_id}/statuses": ["get", "post"],
     "/repos/{owner}/{repo}/statuses/{sha}": ["post"],

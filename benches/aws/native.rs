@@ -68,7 +68,7 @@ pub async fn measure(server: &Server) {
     rows::place_in(&database.db, sandbox.user_connection(), waiting, |n| Change {
         step: Some(("await_switch".to_owned(), json!({"rollout": arns[n]}))),
         status: Some(Status::DeploymentReady),
-        waiting_for: Some("approval of the switch".to_owned()),
+        waiting_for: Some("approval of the switch".into()),
         watched: Some(true),
         facts: Facts { service_deployment_arn: Some(arns[n].clone()), ..Facts::default() },
         ..Change::default()

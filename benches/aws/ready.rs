@@ -23,7 +23,7 @@ pub async fn measure(server: &Server) {
     rows::place_in(&database.db, sandbox.user_connection(), waiting, |n| Change {
         step: Some(("await_switch".to_owned(), json!({"code_deploy_deployment_id": ids[n]}))),
         status: Some(Status::DeploymentReady),
-        waiting_for: Some("approval of the switch".to_owned()),
+        waiting_for: Some("approval of the switch".into()),
         watched: Some(true),
         facts: Facts { code_deploy_deployment_id: Some(ids[n].clone()), ready_until: Some(until), ..Facts::default() },
         ..Change::default()

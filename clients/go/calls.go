@@ -121,6 +121,13 @@ func (c *Client) TestChannel(ctx context.Context, id string) (*ChannelTestAnswer
 	return send[ChannelTestAnswer](ctx, c, request)
 }
 
+// BeginGithubApp: Begin a GitHub App. For a browser: it posts the manifest to `address`, where a person creates the App. GitHub leads back to Panda's page, which exchanges GitHub's code for the private key. Only this caller can finish it, within an hour. Requires the role deployer.
+func (c *Client) BeginGithubApp(ctx context.Context, body BeginGithubApp) (*GithubAppBegun, error) {
+	request := newRequest("POST", "/api/v1/github-apps")
+	request.body = body
+	return send[GithubAppBegun](ctx, c, request)
+}
+
 // CheckConnectionOptions are the optional parameters of [Client.CheckConnection]. Zero values are not sent.
 type CheckConnectionOptions struct {
 	// GitHub connection of the repository to check for. Without it, items that depend on the repository are left out or unknown.
@@ -176,6 +183,20 @@ func (c *Client) CreateRuleRole(ctx context.Context, id string) (*RuleRole, erro
 	return send[RuleRole](ctx, c, request)
 }
 
+// DeleteGithubApp: Delete a GitHub App. Removes its private key from Panda. Connections keep the key that they have, and the App stays at GitHub, where it can be deleted. Requires the role deployer.
+func (c *Client) DeleteGithubApp(ctx context.Context, id string) (*GithubApp, error) {
+	request := newRequest("DELETE", "/api/v1/github-apps/{id}")
+	request.path("id", id)
+	return send[GithubApp](ctx, c, request)
+}
+
+// ExchangeGithubApp: Finish a GitHub App. Fetches id and private key of the App from GitHub, once, and stores them. Only the caller who began it can do this. The same request again returns the same App; another code for the same state is refused. Requires the role deployer.
+func (c *Client) ExchangeGithubApp(ctx context.Context, body ExchangeGithubApp) (*GithubApp, error) {
+	request := newRequest("POST", "/api/v1/github-apps/exchange")
+	request.body = body
+	return send[GithubApp](ctx, c, request)
+}
+
 // ListBuildSecrets: List the build secrets of a connection. Returns names and times, never values.
 func (c *Client) ListBuildSecrets(ctx context.Context, id string) (*BuildSecrets, error) {
 	request := newRequest("GET", "/api/v1/connect/github/{id}/secrets")
@@ -187,6 +208,12 @@ func (c *Client) ListBuildSecrets(ctx context.Context, id string) (*BuildSecrets
 func (c *Client) ListConnections(ctx context.Context) (*ConnectionList, error) {
 	request := newRequest("GET", "/api/v1/connections")
 	return send[ConnectionList](ctx, c, request)
+}
+
+// ListGithubApps: List GitHub Apps. Those that callers with the same repositories created from Panda's manifest. Requires the role deployer.
+func (c *Client) ListGithubApps(ctx context.Context) (*GithubAppList, error) {
+	request := newRequest("GET", "/api/v1/github-apps")
+	return send[GithubAppList](ctx, c, request)
 }
 
 // RemoveBuildSecret: Remove a build secret. Erases the value. Later builds that name the secret fail.

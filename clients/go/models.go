@@ -84,6 +84,16 @@ type AwsItem struct {
 	RuleTargetRoleArn *string `json:"ruleTargetRoleArn,omitempty"`
 }
 
+// BeginGithubApp: An App that GitHub is to create.
+type BeginGithubApp struct {
+	// Proposed name, which can be changed at GitHub: no other App may have it.
+	Name *string `json:"name,omitempty"`
+	// Organisation that owns the App; the account of the person who is signed in at GitHub when absent.
+	Organization *string `json:"organization,omitempty"`
+	// Push hook that receives the pushes of all repositories in which the App is installed. Requires the role admin of the repositories of the hook, whose earlier secrets end 24 hours after the creation. Without one the App sends no events.
+	PushHookId *string `json:"pushHookId,omitempty"`
+}
+
 // Build: Build options of the image. An absent option is taken from `[build]` in the repository's `panda.toml`, or else is Panda's default.
 type Build struct {
 	// Build arguments, at most 64 KiB in total. Everyone who can see the deployment or the image's history can read them, so they must not be secret.
@@ -558,6 +568,14 @@ type DeploymentResult struct {
 	TrafficMovedAt *time.Time `json:"trafficMovedAt,omitempty"`
 }
 
+// ExchangeGithubApp: State and code that GitHub returned.
+type ExchangeGithubApp struct {
+	// GitHub's code, which is valid once, for an hour.
+	Code string `json:"code"`
+	// The state that the App was begun with.
+	State string `json:"state"`
+}
+
 // Freeze: A freeze, with its state by the database's clock.
 type Freeze struct {
 	// Time of its creation (UTC).
@@ -638,14 +656,60 @@ type GitHubChannelSettings struct {
 	Production *bool `json:"production,omitempty"`
 }
 
-// GithubAppBody: Installation of a GitHub App, whose tokens of an hour Panda requests when it needs one.
+// GithubApp: An App that GitHub creates from Panda's manifest. Its private key is never returned.
+type GithubApp struct {
+	// Page of the App at GitHub; null until it is created.
+	Address *string `json:"address,omitempty"`
+	// Id of the App at GitHub; null until it is created.
+	AppId *string `json:"appId,omitempty"`
+	// Time at which it was begun (UTC).
+	CreatedAt time.Time `json:"createdAt"`
+	// Id for `POST /api/v1/connect/github`.
+	GithubAppId string `json:"githubAppId"`
+	// Page at GitHub that installs the App in the account; null until it is created.
+	InstallationAddress *string `json:"installationAddress,omitempty"`
+	// Caller who created it.
+	MadeBy string `json:"madeBy"`
+	// Name at GitHub, and before its creation the proposed one.
+	Name string `json:"name"`
+	// Organisation that owns it; null for the account of a person.
+	Organization *string `json:"organization,omitempty"`
+	// Push hook that receives its push events; null without one.
+	PushHookId *string `json:"pushHookId,omitempty"`
+	// `created`; `exchanging` while GitHub's answer is not stored; `refused` where GitHub did not accept the code. The last two have no key: such an App may exist at GitHub, and is to be deleted there.
+	Status string `json:"status"`
+}
+
+// GithubAppBegun: Address and manifest that a browser posts to GitHub.
+type GithubAppBegun struct {
+	// Page of GitHub to which a form with the field `manifest` is posted. Its `state` proves to Panda that this caller began the App.
+	Address string `json:"address"`
+	// Time until which the state is accepted (UTC).
+	ExpiresAt time.Time `json:"expiresAt"`
+	// Id of the App in Panda.
+	GithubAppId string `json:"githubAppId"`
+	// Name, addresses, permissions and events of the App, as GitHub reads them.
+	Manifest map[string]interface{} `json:"manifest"`
+}
+
+// GithubAppBody: Installation of a GitHub App, whose tokens of an hour Panda requests when it needs one: `githubAppId` of an App that Panda created, or `appId` and `privateKey`.
 type GithubAppBody struct {
 	// Id or client id of the App.
-	AppId string `json:"appId"`
+	AppId *string `json:"appId,omitempty"`
+	// App that GitHub created from Panda's manifest, in place of `appId` and `privateKey`.
+	GithubAppId *string `json:"githubAppId,omitempty"`
 	// Id of the installation in the account of the repository: the number at the end of its address at GitHub.
 	InstallationId int64 `json:"installationId"`
 	// Private key of the App: the content of the PEM file that GitHub generated. Never returned.
-	PrivateKey string `json:"privateKey"`
+	PrivateKey *string `json:"privateKey,omitempty"`
+}
+
+// GithubAppList: Apps of the caller's scope.
+type GithubAppList struct {
+	// Apps, the oldest first; at most 200.
+	Apps []GithubApp `json:"apps"`
+	// Page of Panda at which a browser creates one; null where `PANDA_PUBLIC_URL` is not set.
+	PageAddress *string `json:"pageAddress,omitempty"`
 }
 
 // GithubConnected: Id of the new or renewed connection.

@@ -1,6 +1,6 @@
 // A form that calls the API: `data-api="POST /api/v1/…"`; a field's name in braces is a part of the path. Other fields are members of the JSON body,
 // see `form-body.js`. `data-then` is the next view, with members of the answer in braces; without it, the regions are loaded again, and `data-done` is
-// shown. `data-confirm` asks first, `data-reset` empties the form afterwards; fields of secrets are always emptied.
+// shown. `data-keeps` names members that a PUT must repeat to keep them: they are read before. `data-confirm` asks first, `data-reset` empties the form afterwards; fields of secrets are always emptied.
 // Give the form `method="post"`: while scripts are missing, a browser would put its fields into the address.
 // Events: `panda:done` with the answer's data; `panda:problem` with the problem and the element that shows it, so that others can add to it.
 import { clearProblems, showProblem } from "./form-problem.js";
@@ -32,9 +32,7 @@ class ApiForm extends HTMLElement {
     try {
       const [method, pattern] = (form.dataset.api ?? "").split(" ");
       const { path, used } = fill(form, pattern);
-      const body = method === "GET" || method === "DELETE" ? undefined : JSON.stringify(read(form, used));
-      const headers = { "content-type": "application/json", "accept-language": lang, "idempotency-key": this.#key };
-      const response = await fetch(url(path), { method, headers, body });
+      const response = await this.#request(form, method, path, used);
       const answer = await response.json().catch(() => ({}));
       // A refused request may be repeated with another outcome, so its key is used up.
       if (!response.ok) this.#key = unique();
@@ -47,6 +45,21 @@ class ApiForm extends HTMLElement {
       this.#busy = false;
       form.removeAttribute("aria-busy");
     }
+  }
+
+  /** @param {HTMLFormElement} form @param {string} method @param {string} path @param {Set<string>} used */
+  async #request(form, method, path, used) {
+    const headers = { "content-type": "application/json", "accept-language": lang, "idempotency-key": this.#key };
+    if (method === "GET" || method === "DELETE") return fetch(url(path), { method, headers });
+    /** @type {Record<string, unknown>} */
+    const body = {};
+    if (form.dataset.keeps) {
+      const before = await fetch(url(path), { headers });
+      if (!before.ok) return before;
+      const { data } = await before.json();
+      for (const name of form.dataset.keeps.split(" ")) if (data[name] !== null) body[name] = data[name];
+    }
+    return fetch(url(path), { method, headers, body: JSON.stringify({ ...body, ...read(form, used) }) });
   }
 
   /** @param {HTMLFormElement} form @param {Record<string, unknown>} data */

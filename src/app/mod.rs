@@ -21,6 +21,7 @@ use crate::clients::ClientError;
 use crate::clients::builder::Builder;
 use crate::config::Config;
 use crate::db::{Class, Db, DbError};
+use crate::domain::app_manifest::ManifestSite;
 use crate::domain::connection::AwsKeys;
 use crate::domain::keyring::KeyError;
 use crate::domain::message::message;
@@ -170,8 +171,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
             "no AWS region configured for the controller's account, deployments will fail: set --controller-region or AWS_REGION"
         );
     }
-    let for_report = Arc::clone(&services);
-    let stop = CancellationToken::new();
+    let (for_report, stop) = (Arc::clone(&services), CancellationToken::new());
     let (auth, sign_in, needs_token) = authentication(&config, db.clone(), address, &stop)?;
     let hub = Hub::start(db.of(Class::Live), metrics.clone(), &stop);
     let notifier = notifier(hub.clone());
@@ -193,6 +193,7 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
         gates: services.gates.clone(),
         receivers: ReceiverAccess { clients: services.receivers.clone(), changed: background.receivers_changed() },
         pushes: PushAccess { sign_in, ..PushAccess::default() },
+        manifests: manifests(&config),
         names: Arc::new(services.names.clone()),
         event_bus: services.settings.event_bus.as_str().into(),
         preflight: Arc::new(components::preflight_settings(&services)),
@@ -234,6 +235,10 @@ pub async fn start(config: Config, controller: Option<AwsKeys>) -> Result<Runnin
     tasks.push(tokio::spawn(report_builders(for_report, stop.clone())));
     tasks.extend(metrics_server.into_iter().chain(tls.map(|tls| tokio::spawn(tls.watch(stop.clone())))));
     Ok(RunningServer { address, stop, tasks, failed, shutdown })
+}
+
+fn manifests(config: &Config) -> ManifestSite {
+    ManifestSite { github: config.external.github_url.clone(), public: config.external.public_url.clone() }
 }
 
 /// Starts the server of the metrics, if they have a separate address.

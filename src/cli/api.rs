@@ -1,6 +1,7 @@
 //! Client of Panda's HTTP API: one method per endpoint.
 
 mod channels;
+mod github_apps;
 mod hooks;
 mod transport;
 mod webhooks;

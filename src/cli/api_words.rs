@@ -134,6 +134,7 @@ fn command(method: &str, path: &str) -> Option<String> {
         ("GET", ["deploy", id, "result"]) => format!("result {id}"),
         ("POST", ["deploy", id, command @ ("switch" | "cancel" | "retry" | "rollback")]) => format!("{command} {id}"),
         ("PUT", ["deploy", id, "outcome"]) => format!("outcome {id}"),
+        ("GET", ["github-apps"]) => "connect github-app --list".to_owned(),
         ("GET", ["connections"]) => "connections".to_owned(),
         ("DELETE", ["connections", id]) => format!("connections remove {id}"),
         ("POST", ["connect", kind]) => format!("connect {kind}"),

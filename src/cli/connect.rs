@@ -17,6 +17,8 @@ use crate::domain::message::message;
 pub enum ConnectCommand {
     /// Connect a GitHub repository
     Github(GithubArgs),
+    /// Create a GitHub App in a browser, to connect repositories with it
+    GithubApp(super::github_app::GithubAppArgs),
     /// Connect an AWS account
     Aws(AwsArgs),
 }
@@ -28,6 +30,7 @@ Examples:
   gh auth token | panda connect github --owner acme --repo shop --branch main --token-file -
   PANDA_GITHUB_TOKEN=… panda connect github --owner acme --repo shop --branch main
   panda connect github --renew gh_4k1zq0v7w3m9x2c8b5n6 --token-file new.txt
+  panda connect github --owner acme --repo shop --app gha_4k1zq0v7w3m9x2c8b5n6 --installation-id 98765432
   panda connect github --owner acme --repo shop --app-id 123456 --installation-id 98765432 --private-key-file app.pem
 
 Connecting the same repository and branch again, or --renew, replaces the token of the existing connection: its id stays, and running deployments use
@@ -46,13 +49,16 @@ pub struct GithubArgs {
     #[arg(long, value_name = "ID")]
     renew: Option<String>,
     /// File with the access token, - for standard input; PANDA_GITHUB_TOKEN when absent
-    #[arg(long, value_name = "FILE", conflicts_with = "app_id")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["app", "app_id"])]
     token_file: Option<PathBuf>,
-    /// Id or client id of a GitHub App to use instead of a token
-    #[arg(long, value_name = "ID", requires = "installation_id")]
+    /// Id of an App that `panda connect github-app` created, to use instead of a token
+    #[arg(long, value_name = "ID", requires = "installation_id", group = "any_app")]
+    app: Option<String>,
+    /// Id or client id of another GitHub App to use instead of a token
+    #[arg(long, value_name = "ID", requires = "installation_id", group = "any_app")]
     app_id: Option<String>,
     /// Id of the App's installation in the account of the repository
-    #[arg(long, value_name = "ID", requires = "app_id")]
+    #[arg(long, value_name = "ID", requires = "any_app")]
     installation_id: Option<u64>,
     /// File with the App's private key, - for standard input; PANDA_GITHUB_APP_KEY when absent
     #[arg(long, value_name = "FILE", requires = "app_id")]
@@ -126,6 +132,7 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
             let data = send(&args.server, "github", args.renew.as_deref(), &body).await?;
             show(&data, "githubConnectionId", args.server.json);
         }
+        ConnectCommand::GithubApp(args) => super::github_app::run(args).await?,
         ConnectCommand::Aws(args) => {
             let body = aws_body(&args)?;
             let data = send(&args.server, "aws", args.renew.as_deref(), &body).await?;
@@ -146,6 +153,9 @@ pub async fn run(command: ConnectCommand) -> Result<(), CliError> {
 
 /// The credential of a request: an App, or a token.
 fn github_credential(args: &GithubArgs) -> Result<Value, CliError> {
+    if let Some(id) = &args.app {
+        return Ok(json!({"app": {"githubAppId": id, "installationId": args.installation_id}}));
+    }
     let Some(app_id) = &args.app_id else {
         let token = secret::require("--token-file", args.token_file.as_deref(), &["PANDA_GITHUB_TOKEN"])?;
         return Ok(json!({"token": token.expose_secret()}));

@@ -22,6 +22,7 @@ mod fetch_source;
 mod freeze;
 #[cfg(test)]
 mod generated_documents;
+mod github_app;
 mod hook;
 mod iam_policy;
 mod id_prefix;

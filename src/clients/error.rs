@@ -54,7 +54,7 @@ pub struct ClientError {
     pub call: &'static str,
     /// The message of the remote side, at most 1,000 characters; never contains a credential.
     pub message: String,
-    /// What helps, in Panda's words; none where the message suffices.
+    /// Remedy in Panda's words; none where the message suffices.
     pub remedy: Option<Message>,
 }
 

@@ -6,6 +6,7 @@ use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::freezes::error::FreezeError;
+use crate::commands::github_apps::error::GithubAppError;
 use crate::commands::push_hooks::error::PushHookError;
 use crate::commands::receivers::error::ReceiverError;
 use crate::commands::revocations::error::RevocationError;
@@ -69,6 +70,9 @@ pub enum CommandError {
     /// A push hook does not exist, or cannot be changed.
     #[error(transparent)]
     PushHook(#[from] PushHookError),
+    /// An App cannot be created from a manifest, found or used.
+    #[error(transparent)]
+    GithubApp(#[from] GithubAppError),
     /// The database could not be read or written.
     #[error(transparent)]
     Database(#[from] DbError),

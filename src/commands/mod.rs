@@ -19,6 +19,7 @@
 //! | [`connect::github`], [`connect::aws`] `::connect`, `renew`; [`connect::remove`] | stored once the service confirmed it; one connection of a branch or identity per tenant; not removed in use |
 //! | [`connect::aws::rule_role`] `::create` | creates the role of a connected account's rules, in AWS; overwrites no other role |
 //! | [`connect::aws::preflight`] | looks up what a deployment needs; for callers who may deploy with the connection, or renew it |
+//! | [`github_apps`] `::begin`, `exchange` | only the caller who began an App exchanges GitHub's code for its key, once; callers of the same scope connect with it |
 //! | [`build_secrets`] | values that builds of a connection's repository may read |
 //! | [`revocations`], [`tokens`] | end a principal with its schedules and queued deployments |
 //! | [`receivers`] | an admin of the repositories whose events a receiver gets; `probe` sends a test event |
@@ -36,6 +37,7 @@ pub mod deploy;
 pub mod deployment_change;
 pub mod error;
 pub mod freezes;
+pub mod github_apps;
 pub mod idempotency;
 pub mod log_filter;
 pub mod maintenance;

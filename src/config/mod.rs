@@ -174,7 +174,7 @@ pub struct ExternalConfig {
     /// Path of the `panda` program that fetches repositories. Tests set it, since their own program is the test binary.
     #[arg(long, hide = true, value_name = "FILE")]
     pub source_program: Option<PathBuf>,
-    /// Address of this installation's web page, to which messages in channels link; without it they have no links
+    /// Address of this installation's web page, to which messages in channels link and GitHub leads back when it creates an App; without it there are no links and no such Apps
     #[arg(long, env = "PANDA_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
     pub public_url: Option<Url>,
     /// Networks that health checks may reach although they are refused by default: loopback, link-local, metadata services, multicast, reserved

@@ -18,6 +18,9 @@ pub(super) const RECEIVERS: &str = "receivers";
 /// Table of the receivers of GitHub's push events.
 pub(super) const PUSH_HOOKS: &str = "push_hooks";
 
+/// Table of Apps that GitHub created from a manifest.
+pub(super) const GITHUB_APPS: &str = "github_apps";
+
 /// Decrypts the secrets of one row.
 pub(super) struct RowDecryptor(Option<RowKey>);
 
@@ -116,6 +119,7 @@ impl Db {
         }
         count += self.rewrap_receivers(keyring, &mut broken).await?;
         count += self.rewrap_push_hooks(keyring, &mut broken).await?;
+        count += self.rewrap_github_apps(keyring, &mut broken).await?;
         let row = sqlx::query!(
             "SELECT key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM installation WHERE key_id <> $1",
             keyring.encrypting_id()
@@ -148,6 +152,29 @@ impl Db {
             let Some((key_id, wrapped)) = or_later(rewrapped, broken)? else { continue };
             let done = sqlx::query!(
                 "UPDATE push_hooks SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
+                row.id,
+                key_id,
+                wrapped,
+                row.wrapped_key
+            );
+            count += done.execute(&self.pool).await?.rows_affected();
+        }
+        Ok(count)
+    }
+
+    async fn rewrap_github_apps(&self, keyring: &Keyring, broken: &mut Option<KeyError>) -> Result<u64, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\" FROM github_apps WHERE key_id <> $1",
+            keyring.encrypting_id()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut count = 0;
+        for row in rows {
+            let rewrapped = keyring.rewrap(GITHUB_APPS, &row.id, &row.key_id, &row.wrapped_key).await;
+            let Some((key_id, wrapped)) = or_later(rewrapped, broken)? else { continue };
+            let done = sqlx::query!(
+                "UPDATE github_apps SET key_id = $2, wrapped_key = $3 WHERE id = $1 AND wrapped_key = $4",
                 row.id,
                 key_id,
                 wrapped,

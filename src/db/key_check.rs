@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use futures_util::{StreamExt as _, stream};
 
 use super::build_secrets::decrypt;
-use super::encryption::{AWS, GITHUB, RECEIVERS};
+use super::encryption::{AWS, GITHUB, GITHUB_APPS, PUSH_HOOKS, RECEIVERS};
 use super::installation::{INSTALLATION, REQUEST_SECRET, ROW};
-use super::{Db, DbError, receivers};
+use super::{Db, DbError, github_apps, push_hooks, receivers};
 use crate::domain::keyring::{KeyError, KeyUsage};
 
 /// Rows that are read, and decrypted concurrently. A connection has at most a megabyte of build secrets.
@@ -49,6 +49,20 @@ impl Db {
         after.clear();
         loop {
             let page = self.receiver_page(&after).await?;
+            let Some(last) = page.last().map(|row| row.id.clone()) else { break };
+            after = last;
+            self.check_page(page, &mut usage).await?;
+        }
+        after.clear();
+        loop {
+            let page = self.push_hook_page(&after).await?;
+            let Some(last) = page.last().map(|row| row.id.clone()) else { break };
+            after = last;
+            self.check_page(page, &mut usage).await?;
+        }
+        after.clear();
+        loop {
+            let page = self.github_app_page(&after).await?;
             let Some(last) = page.last().map(|row| row.id.clone()) else { break };
             after = last;
             self.check_page(page, &mut usage).await?;
@@ -160,6 +174,53 @@ impl Db {
                 .map(|number| receivers::column(number).into())
                 .zip(row.values.into_iter().map(Some))
                 .collect(),
+        });
+        Ok(rows.collect())
+    }
+
+    async fn push_hook_page(&self, after: &str) -> Result<Vec<EncryptedRow>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\",
+                    ARRAY (SELECT s.number FROM push_hook_secrets s WHERE s.hook_id = h.id ORDER BY s.number) AS \"numbers!\",
+                    ARRAY (SELECT s.value_encrypted FROM push_hook_secrets s WHERE s.hook_id = h.id ORDER BY s.number) AS \"values!\"
+             FROM push_hooks h WHERE key_id IS NOT NULL AND id > $1 ORDER BY id LIMIT $2",
+            after,
+            PAGE
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let rows = rows.into_iter().map(|row| EncryptedRow {
+            table: PUSH_HOOKS,
+            build_secrets: Vec::new(),
+            id: row.id,
+            key_id: row.key_id,
+            wrapped: row.wrapped_key,
+            columns: row
+                .numbers
+                .into_iter()
+                .map(|number| push_hooks::secrets::column(number).into())
+                .zip(row.values.into_iter().map(Some))
+                .collect(),
+        });
+        Ok(rows.collect())
+    }
+
+    async fn github_app_page(&self, after: &str) -> Result<Vec<EncryptedRow>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT id, key_id AS \"key_id!\", wrapped_key AS \"wrapped_key!\", private_key_encrypted
+             FROM github_apps WHERE key_id IS NOT NULL AND id > $1 ORDER BY id LIMIT $2",
+            after,
+            PAGE
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let rows = rows.into_iter().map(|row| EncryptedRow {
+            table: GITHUB_APPS,
+            build_secrets: Vec::new(),
+            id: row.id,
+            key_id: row.key_id,
+            wrapped: row.wrapped_key,
+            columns: vec![(github_apps::PRIVATE_KEY.into(), row.private_key_encrypted)],
         });
         Ok(rows.collect())
     }

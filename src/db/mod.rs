@@ -18,6 +18,7 @@ pub mod feed;
 pub mod fitness;
 pub mod freezes;
 pub mod gates;
+pub mod github_apps;
 pub mod health;
 pub mod history_pieces;
 pub mod idempotency;

@@ -77,6 +77,15 @@ pub enum Action {
     /// A delivery of a push hook is decided again.
     #[strum(serialize = "hook.redeliver")]
     RedeliverPush,
+    /// A GitHub App is begun: its manifest is returned for GitHub.
+    #[strum(serialize = "github_app.begin")]
+    BeginGithubApp,
+    /// GitHub has created an App, whose private key is stored.
+    #[strum(serialize = "github_app.create")]
+    CreateGithubApp,
+    /// A GitHub App is deleted from Panda, and its private key with it.
+    #[strum(serialize = "github_app.delete")]
+    DeleteGithubApp,
     /// A browser signs in.
     #[strum(serialize = "session.open")]
     OpenSession,

@@ -36,6 +36,11 @@ pub fn schedule_id() -> String {
     random_id("sch_")
 }
 
+/// Generates the id of an App that GitHub creates from a manifest: `gha_…`.
+pub fn github_app_id() -> String {
+    random_id("gha_")
+}
+
 /// Generates the id of an API token: `tok_…`. The id is public and cannot be used to sign in.
 pub fn token_id() -> String {
     random_id("tok_")

@@ -175,6 +175,7 @@ const FILES: &[&str] = &[
     include_str!("texts/page.json"),
     include_str!("texts/page_access.json"),
     include_str!("texts/page_history.json"),
+    include_str!("texts/page_integrations.json"),
     include_str!("texts/page_log.json"),
     include_str!("texts/page_rules.json"),
     include_str!("texts/page_start.json"),

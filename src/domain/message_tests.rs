@@ -50,6 +50,7 @@ const COMPOSED: &[&str] = &[
     "access.result.",
     "access.role.",
     "access.state.",
+    "app.status.",
     "did.",
     "freezes.holds.",
     "freezes.lift.",
@@ -62,6 +63,23 @@ const COMPOSED: &[&str] = &[
     "gate_result.",
     "gate_state.",
     "hold.held.",
+    "integrations.about_list.",
+    "integrations.create.",
+    "integrations.decision.",
+    "integrations.deliveries_hint.",
+    "integrations.delivery_filter.",
+    "integrations.delivery_state.",
+    "integrations.fact.",
+    "integrations.kind.",
+    "integrations.kind_hint.",
+    "integrations.list.",
+    "integrations.none.",
+    "integrations.patterns.",
+    "integrations.production.",
+    "integrations.secret.",
+    "integrations.state.",
+    "integrations.test_hint.",
+    "integrations.why.",
     "key_",
     "kind.",
     "needs.",
@@ -184,6 +202,15 @@ fn catalogue_and_code_agree() {
         let title = key.split_once('.').filter(|(_, name)| name.ends_with("_title")).map_or("", |(_, name)| name);
         let is_used = |text: &str| source.contains(&format!("\"{text}\""));
         assert!(is_used(code) || !title.is_empty() && is_used(title), "no code uses {key}");
+    }
+}
+
+#[test]
+fn every_audited_action_has_a_name_on_the_page() {
+    use strum::VariantArray as _;
+    for action in crate::domain::audit::Action::VARIANTS {
+        let name = format!("access.action.{}", <&str>::from(action));
+        assert!(PAGE[0].contains_key(name.as_str()), "page_access.json lacks {name}");
     }
 }
 

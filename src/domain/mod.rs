@@ -2,6 +2,7 @@
 
 pub mod api_budget;
 pub mod api_quota;
+pub mod app_manifest;
 pub mod audit;
 pub mod auto_switch;
 pub mod aws_permissions;

@@ -25,7 +25,7 @@ impl Reason {
         form.and_then(Message::from_json).map_or_else(|| Self::from(text), Self)
     }
 
-    /// Renders the text.
+    /// Returns the text in a language, in one line.
     pub fn text(&self, lang: Lang) -> String {
         text::reason(&self.0.text(lang))
     }

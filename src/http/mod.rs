@@ -42,6 +42,7 @@ use crate::clients::receivers::ReceiverClients;
 use crate::commands::deploy::Starter;
 use crate::config::HttpConfig;
 use crate::db::Db;
+use crate::domain::app_manifest::ManifestSite;
 use crate::domain::maintenance::RetentionRule;
 use crate::domain::names::Names;
 use crate::domain::permission::SignIn;
@@ -83,6 +84,8 @@ pub struct ApiState {
     pub receivers: ReceiverAccess,
     /// What push hooks need outside the database.
     pub pushes: PushAccess,
+    /// Addresses between which manifests of GitHub Apps are exchanged.
+    pub manifests: ManifestSite,
     /// Derives the names of AWS resources.
     pub names: Arc<Names>,
     /// Name of the controller's event bus.

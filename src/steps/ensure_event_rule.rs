@@ -128,9 +128,7 @@ async fn put_rule(cx: &StepContext<'_>, rule: &str, pattern: &str) -> Result<(),
     let description = Names::rule_description(&deployment.owner, &deployment.repo);
     let put = cx.user.rules.put_rule(rule, pattern, &description).await;
     put.map_err(|error| match error.kind {
-        ErrorKind::LimitExceeded => {
-            error.with_remedy(message!("reason.rules_full", account, region, max = MAX_RULES))
-        }
+        ErrorKind::LimitExceeded => error.with_remedy(message!("reason.rules_full", account, region, max = MAX_RULES)),
         _ => error,
     })
 }

@@ -38,8 +38,6 @@ pub struct FollowExecution {
     pub stored_bytes: u64,
 }
 
-/// What a poll without news waits for.
-
 impl RunStep for FollowExecution {
     const NAME: &'static str = "follow_execution";
     const STAGE: u8 = 4;

@@ -107,9 +107,7 @@ async fn permit(cx: &StepContext<'_>, required: bool) -> Result<(), StepError> {
 
 fn with_remedy(error: ClientError, bus: &str) -> ClientError {
     match error.kind {
-        ErrorKind::LimitExceeded => {
-            error.with_remedy(message!("reason.bus_policy_full", bus, max = MAX_POLICY_BYTES))
-        }
+        ErrorKind::LimitExceeded => error.with_remedy(message!("reason.bus_policy_full", bus, max = MAX_POLICY_BYTES)),
         _ => error,
     }
 }

@@ -89,7 +89,7 @@ impl Task {
     }
 }
 
-/// What the task definition says about one of its containers.
+/// The definition of one container of a task.
 pub fn container<'a>(definition: &'a Value, name: &str) -> &'a Value {
     definition["containerDefinitions"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()
 }

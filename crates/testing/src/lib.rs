@@ -77,7 +77,7 @@ pub trait Program: Send + Sync + 'static {
     /// Access to a database, as the program's own code uses it.
     type Db: Send + Sync;
 
-    /// The executable.
+    /// Path of the program that tests start.
     fn path() -> PathBuf;
 
     /// Opens the database at `url`.

@@ -48,6 +48,9 @@ pub enum GitHubError {
     /// The clock of this machine differs from GitHub's by this number of seconds.
     #[error("GitHub's clock is {0} s ahead of this machine's")]
     ClockSkew(i64),
+    /// GitHub does not accept the code of a manifest, for this reason.
+    #[error("GitHub refuses the code: {0}")]
+    ManifestCodeRefused(String),
     /// GitHub did not answer, or the answer is not understood.
     #[error(transparent)]
     Unavailable(#[from] ClientError),
@@ -64,6 +67,7 @@ impl From<GitHubError> for ClientError {
             | GitHubError::AppKeyUnusable
             | GitHubError::AppRefused(_)
             | GitHubError::InstallationNotFound
+            | GitHubError::ManifestCodeRefused(_)
             | GitHubError::InstallationSuspended => ErrorKind::Credentials,
             GitHubError::RepositoryNotFound | GitHubError::BranchNotFound => ErrorKind::NotFound,
         };

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::answer::{CALL, GitHubError, accepted, message};
+use super::endpoint;
 use crate::bounded;
 use crate::clients::{ClientError, ErrorKind};
 use crate::domain::github_app::{AppKeyForm, GithubApp};
@@ -96,11 +97,7 @@ fn key_of(app: &GithubApp) -> [u8; 32] {
 async fn create(http: &Client, api: &Url, app: &GithubApp) -> Result<SecretString, GitHubError> {
     let now = Utc::now();
     let assertion = assertion(app, now)?;
-    let mut url = api.clone();
-    url.path_segments_mut()
-        .map_err(|()| ClientError::new(ErrorKind::Invalid, CALL, "the API's URL cannot have a path"))?
-        .pop_if_empty()
-        .extend(["app", "installations", &app.installation_id.to_string(), "access_tokens"]);
+    let url = endpoint(api, &["app", "installations", &app.installation_id.to_string(), "access_tokens"])?;
     let request = http.post(url).bearer_auth(assertion.expose_secret()).header("accept", "application/vnd.github+json");
     let answer = around(CALL, request.header("x-github-api-version", "2022-11-28").send()).await;
     let answer = answer.map_err(|error| ClientError::new(ErrorKind::Unavailable, CALL, chain(&error.without_url())))?;

@@ -3,6 +3,7 @@
 mod answer;
 mod app;
 pub mod deployments;
+mod manifest;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use url::Url;
 pub use self::answer::GitHubError;
 use self::answer::{CALL, accepted};
 use self::app::InstallationTokens;
+pub use self::manifest::ManifestApp;
 use super::{ClientError, ErrorKind};
 use crate::domain::github_app::GithubApp;
 use crate::domain::mask::Mask;
@@ -110,15 +112,19 @@ impl GitHub {
     }
 
     fn request(&self, method: Method, segments: &[&str], token: &SecretString) -> Result<RequestBuilder, GitHubError> {
-        let mut url = self.api_url.clone();
-        url.path_segments_mut()
-            .map_err(|()| ClientError::new(ErrorKind::Invalid, CALL, "the API's URL cannot have a path"))?
-            .pop_if_empty()
-            // Percent-encodes characters that a path segment cannot contain, such as the slashes of a branch name.
-            .extend(segments);
-        let request = self.http.request(method, url).bearer_auth(token.expose_secret());
+        let request = self.http.request(method, endpoint(&self.api_url, segments)?).bearer_auth(token.expose_secret());
         Ok(request.header("accept", "application/vnd.github+json").header("x-github-api-version", "2022-11-28"))
     }
+}
+
+/// The address of a call. Characters that a path segment cannot contain, such as the slashes of a branch name, are percent-encoded.
+fn endpoint(api: &Url, segments: &[&str]) -> Result<Url, GitHubError> {
+    let mut url = api.clone();
+    url.path_segments_mut()
+        .map_err(|()| ClientError::new(ErrorKind::Invalid, CALL, "the API's URL cannot have a path"))?
+        .pop_if_empty()
+        .extend(segments);
+    Ok(url)
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, GitHubError> {
@@ -129,7 +135,10 @@ async fn send(request: RequestBuilder) -> Result<Response, GitHubError> {
 
 /// Hides the token where GitHub's text repeats it.
 fn masked(mut error: GitHubError, token: &SecretString) -> GitHubError {
-    if let GitHubError::NoAccess(said) | GitHubError::Unavailable(ClientError { message: said, .. }) = &mut error {
+    if let GitHubError::NoAccess(said)
+    | GitHubError::ManifestCodeRefused(said)
+    | GitHubError::Unavailable(ClientError { message: said, .. }) = &mut error
+    {
         Mask::of([token]).string(said);
     }
     error

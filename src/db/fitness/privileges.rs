@@ -38,6 +38,7 @@ const TABLES: &[&str] = &[
     "deployments",
     "event_clock",
     "freezes",
+    "github_apps",
     "github_build_secrets",
     "github_connections",
     "history_pieces",

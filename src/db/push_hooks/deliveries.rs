@@ -49,6 +49,19 @@ pub struct StoredDecision<'a> {
     pub deployment: Option<&'a str>,
 }
 
+/// The newest delivery of a push hook, for lists.
+#[derive(Clone, Debug)]
+pub struct NewestPush {
+    /// Id of the push hook that received it.
+    pub hook_id: String,
+    /// Time at which it was first received.
+    pub received_at: DateTime<Utc>,
+    /// `started`, `ignored` or `rejected`.
+    pub decision: String,
+    /// Reason of the decision, for programs.
+    pub reason_code: String,
+}
+
 /// Selects a `PushDeliveryView` for each row that matches the condition.
 macro_rules! views {
     ($rest:literal $(, $argument:expr)*) => {
@@ -80,6 +93,19 @@ impl Db {
             before_at,
             before_id,
             limit
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// Returns the newest delivery of each of these push hooks that has one.
+    pub async fn newest_pushes(&self, hooks: &[String]) -> Result<Vec<NewestPush>, DbError> {
+        let rows = sqlx::query_as!(
+            NewestPush,
+            "SELECT h.id AS \"hook_id!\", d.received_at, d.decision, d.reason_code
+             FROM unnest($1::text[]) AS h (id) CROSS JOIN LATERAL (
+                 SELECT received_at, decision, reason_code FROM push_deliveries
+                 WHERE hook_id = h.id ORDER BY received_at DESC, id DESC LIMIT 1) d",
+            hooks
         );
         Ok(rows.fetch_all(&self.pool).await?)
     }

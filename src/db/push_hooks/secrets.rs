@@ -19,7 +19,7 @@ pub struct ReceivingHook {
 }
 
 /// Column of a secret in its encryption context (AAD), so that values cannot be exchanged within the database.
-pub(super) fn column(number: i32) -> String {
+pub(in crate::db) fn column(number: i32) -> String {
     format!("secret:{number}")
 }
 

@@ -1,6 +1,7 @@
 //! Receivers of events: their settings and secrets, and deliveries as they are shown. `db/outbox` has what is delivered.
 
 pub mod changes;
+pub mod failures;
 mod projection;
 
 use chrono::{DateTime, Utc};

@@ -23,6 +23,7 @@ impl From<CommandError> for ApiError {
             CommandError::Token(error) => error.into(),
             CommandError::Receiver(error) => error.into(),
             CommandError::PushHook(error) => error.into(),
+            CommandError::GithubApp(error) => error.into(),
             CommandError::Database(error) => error.into(),
         }
     }

@@ -16,6 +16,7 @@ use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::freezes::error::FreezeError;
+use crate::commands::github_apps::error::GithubAppError;
 use crate::commands::push_hooks::error::PushHookError;
 use crate::commands::receivers::error::ReceiverError;
 use crate::commands::revocations::error::RevocationError;
@@ -64,7 +65,7 @@ fn area<E: Into<ApiError>>(heading: &'static str, types: &'static [ProblemType],
     Area { heading, types, samples: samples.into_iter().map(problem).collect() }
 }
 
-fn areas() -> [Area; 20] {
+fn areas() -> [Area; 21] {
     [
         area("Reading the request", InputError::TYPES, InputError::samples()),
         area("Admission and limits", AdmissionError::TYPES, AdmissionError::samples()),
@@ -73,6 +74,7 @@ fn areas() -> [Area; 20] {
         area("Event streams", StreamError::TYPES, StreamError::samples()),
         area("Connections", ConnectError::TYPES, ConnectError::samples()),
         area("Connecting GitHub", GitHubError::TYPES, GitHubError::samples()),
+        area("GitHub Apps", GithubAppError::TYPES, GithubAppError::samples()),
         area("Connecting AWS", AwsConnectError::TYPES, AwsConnectError::samples()),
         area("Connecting a role", RoleRefusal::TYPES, RoleRefusal::samples()),
         area("Schedules", ScheduleError::TYPES, ScheduleError::samples()),

@@ -20,6 +20,7 @@ use crate::commands::connect::aws::error::AwsConnectError;
 use crate::commands::connect::error::ConnectError;
 use crate::commands::deploy::error::DeployError;
 use crate::commands::freezes::error::FreezeError;
+use crate::commands::github_apps::error::GithubAppError;
 use crate::commands::push_hooks::error::PushHookError;
 use crate::commands::receivers::error::ReceiverError;
 use crate::commands::revocations::error::RevocationError;
@@ -88,6 +89,9 @@ pub enum ApiError {
     /// A push hook does not exist, or cannot be changed.
     #[error(transparent)]
     PushHook(#[from] PushHookError),
+    /// An App cannot be created from a manifest, found or used.
+    #[error(transparent)]
+    GithubApp(#[from] GithubAppError),
     /// An event of GitHub is not received.
     #[error(transparent)]
     PushRequest(#[from] PushRequestError),
@@ -129,6 +133,7 @@ impl ApiError {
             Self::Token(error) => error.problem_type(),
             Self::Receiver(error) => error.problem_type(),
             Self::PushHook(error) => error.problem_type(),
+            Self::GithubApp(error) => error.problem_type(),
             Self::PushRequest(error) => error.problem_type(),
             Self::Database(error) => database::problem_type(error),
             Self::Server(error) => error.problem_type(),
@@ -155,6 +160,7 @@ impl ApiError {
             Self::Token(error) => error.problem(),
             Self::Receiver(error) => error.problem(),
             Self::PushHook(error) => error.problem(),
+            Self::GithubApp(error) => error.problem(),
             Self::PushRequest(error) => error.problem(),
             Self::Database(error) => database::problem(error),
             Self::Server(error) => error.problem(),

@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use super::assets;
 use crate::domain::lang::Lang;
@@ -38,6 +38,8 @@ pub struct Page {
     /// Chosen theme; none for that of the browser.
     pub theme: Option<&'static str>,
     base: Arc<str>,
+    /// Address at which others reach Panda, without a slash at its end; none where it is not configured.
+    public: Option<Arc<str>>,
     /// Path and query of the request, without the base path.
     pub path: String,
     /// The caller; none at the sign-in view and on errors.
@@ -59,6 +61,7 @@ impl Page {
             lang: lang.unwrap_or(state.config.language),
             theme,
             base: state.config.base_path.as_str().into(),
+            public: state.manifests.public.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
             path: parts.uri.path_and_query().map_or_else(String::new, |path| path.as_str().to_owned()),
             caller: None,
         }
@@ -87,6 +90,16 @@ impl Page {
     /// Address of a view or an API call: `path` begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// Address at which others reach Panda; none where it is not configured.
+    pub fn public(&self) -> Option<&str> {
+        self.public.as_deref()
+    }
+
+    /// Address of a path for others, such as GitHub: the whole address where it is configured, else the path. Scripts complete it.
+    pub fn public_url(&self, path: &str) -> String {
+        self.public.as_deref().map_or_else(|| self.url(path), |public| format!("{public}{path}"))
     }
 
     /// Address of a file of the folder `page`.
@@ -150,13 +163,27 @@ impl FromRequestParts<ApiState> for Visitor {
 /// # Errors
 /// The template failed, which is a bug.
 pub fn render(page: &Page, view: &impl Template) -> Result<Response, ApiError> {
+    render_with(page, view, HeaderValue::from_static(PAGE_POLICY))
+}
+
+/// Renders a view with a form that is posted to a page of `target`, which the content security policy permits on this view only.
+///
+/// # Errors
+/// The template failed, which is a bug.
+pub fn render_posting_to(page: &Page, view: &impl Template, target: &Url) -> Result<Response, ApiError> {
+    let origin = target.origin().ascii_serialization();
+    let policy = PAGE_POLICY.replace("form-action 'self'", &format!("form-action 'self' {origin}"));
+    render_with(page, view, HeaderValue::try_from(policy).map_err(|_| ServerError::Internal)?)
+}
+
+fn render_with(page: &Page, view: &impl Template, policy: HeaderValue) -> Result<Response, ApiError> {
     let html = view.render().map_err(|error| {
         tracing::error!(%error, "page not rendered");
         ServerError::Internal
     })?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Addresses of views may name repositories, so that no other site gets them; the page's forms need their origin.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

@@ -14,7 +14,9 @@ mod deployments;
 pub mod failure;
 mod format;
 mod freezes;
+mod github_apps;
 mod history;
+mod integrations;
 pub mod log;
 mod new;
 mod policies;
@@ -36,6 +38,9 @@ pub fn routes(state: &ApiState) -> Router<ApiState> {
         .route("/deployments/{id}", get(deployment::handle))
         .route("/deployments/{id}/log", get(log::handle))
         .route("/connections", get(connections::handle))
+        .route("/connections/github-apps", get(github_apps::handle))
+        .route("/connections/github-apps/callback", get(github_apps::callback::handle))
+        .route("/connections/github-apps/{id}", get(github_apps::show::handle))
         .route("/new", get(new::handle))
         .route("/policies", get(policies::handle))
         .route("/policies/{owner}/{repo}", get(policies::show::handle))
@@ -43,6 +48,10 @@ pub fn routes(state: &ApiState) -> Router<ApiState> {
         .route("/schedules/{id}", get(schedules::show::handle))
         .route("/freezes", get(freezes::handle))
         .route("/history", get(history::handle))
+        .route("/integrations", get(integrations::handle))
+        .route("/integrations/webhooks/{id}", get(integrations::receiver::webhook))
+        .route("/integrations/channels/{id}", get(integrations::receiver::channel))
+        .route("/integrations/hooks/{id}", get(integrations::hook::handle))
         .route("/sign-in", get(sign_in::show).post(sign_in::handle))
         .route("/sign-in/issuer", get(sign_in::issuer::handle))
         .route("/sign-in/callback", get(sign_in::callback::handle))

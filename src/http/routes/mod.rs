@@ -7,6 +7,7 @@ pub mod connections;
 pub mod deploy;
 pub mod events;
 pub mod freezes;
+pub mod github_apps;
 pub mod healthz;
 pub mod hooks;
 pub mod log;

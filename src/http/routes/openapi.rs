@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, channels, connect, connections, deploy, events, freezes, healthz, hooks, log, maintenance, metrics,
-    openapi_examples, pipeline, policies, readyz, reports, revocations, schedules, session, tokens, webhooks,
+    audit, channels, connect, connections, deploy, events, freezes, github_apps, healthz, hooks, log, maintenance,
+    metrics, openapi_examples, pipeline, policies, readyz, reports, revocations, schedules, session, tokens, webhooks,
 };
 use crate::http::ApiState;
 use crate::http::error::problem;
@@ -117,6 +117,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(channels::test::handle))
         .routes(routes!(channels::deliveries::handle))
         .routes(routes!(channels::deliveries::replay::handle))
+        .routes(routes!(github_apps::list::handle, github_apps::begin::handle))
+        .routes(routes!(github_apps::exchange::handle))
+        .routes(routes!(github_apps::delete::handle))
         .routes(routes!(hooks::list::handle, hooks::create::handle))
         .routes(routes!(hooks::show::handle, hooks::change::handle, hooks::delete::handle))
         .routes(routes!(hooks::secret::handle))

@@ -30,6 +30,8 @@ pub struct Mood {
     pub answers: Vec<(u16, Value)>,
     /// The bot may not read histories.
     pub no_history: bool,
+    /// Seconds of `Retry-After` in answers with 429; one when absent.
+    pub retry_after: Option<u32>,
 }
 
 #[derive(Default)]
@@ -100,14 +102,15 @@ async fn answer(
     let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     shared.requests.lock().push(format!("{method} {}", uri.path()));
-    let scripted = {
+    let (scripted, retry_after) = {
         let mut mood = shared.mood.lock();
-        if mood.answers.is_empty() { None } else { Some(mood.answers.remove(0)) }
+        let scripted = if mood.answers.is_empty() { None } else { Some(mood.answers.remove(0)) };
+        (scripted, mood.retry_after.unwrap_or(1))
     };
     if let Some((status, body)) = scripted {
         let mut response = (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response();
         if status == 429 {
-            response.headers_mut().insert("retry-after", "1".parse().unwrap());
+            response.headers_mut().insert("retry-after", retry_after.into());
         }
         return response;
     }

@@ -60,6 +60,30 @@ async fn channels_slack__one_message_updated_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_slack__longer_limit_is_waited_for_by_every_replica() {
+    let db = TestDb::new().await;
+    let chat = Chat::start().await;
+    let limited = vec![(429, json!({"ok": false, "error": "ratelimited"}))];
+    chat.mood(Mood { answers: limited, retry_after: Some(90), ..Mood::default() });
+    let first = server(&db).ready().await;
+    let id = channel(&first, &slack(&chat)).await;
+    Fixture::begin_of(&db.db, "acme", "shop").await.fail().await;
+    wait_for("the limit is stored", async || shown(&first, &id).await["pending"] == 1).await;
+    let wait = "SELECT extract(epoch FROM next_attempt_at - changed_at)::float8 FROM receiver_deliveries WHERE state = 'pending'";
+    let wait: f64 = sqlx::query_scalar(wait).fetch_one(&mut db.psql().await).await.unwrap();
+    assert!((89.0..91.0).contains(&wait), "as Slack asked: {wait}");
+    drop(first);
+    // Another replica delivers what is not limited yet, and leaves the other one until its time.
+    let _second = server(&db).ready().await;
+    Fixture::begin_of(&db.db, "acme", "toys").await.fail().await;
+    wait_for("the other deployment is shown", async || chat.roots().len() == 1).await;
+    assert!(chat.roots()[0].body["text"].as_str().unwrap().contains("toys"));
+    let over = "UPDATE receiver_deliveries SET next_attempt_at = clock_timestamp() WHERE state = 'pending'";
+    sqlx::query(over).execute(&mut db.psql().await).await.unwrap();
+    wait_for("the limited one follows", async || chat.roots().len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_slack__refusals_limits_and_progress() {
     let db = TestDb::new().await;
     let chat = Chat::start().await;

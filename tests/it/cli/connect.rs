@@ -1,10 +1,15 @@
 //! Connecting and renewing from the command line.
 
+use std::process::Stdio;
+
 use pretty_assertions::assert_eq;
 use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{panda, run};
 use crate::http::external_services::{self, TOKEN};
+use crate::http::github_apps::{CREATED, EXCHANGE, Site, create_at, install};
 use crate::http::{Api, ExternalServices};
 use crate::support::db::TestDb;
 
@@ -112,4 +117,40 @@ async fn cli_connect__role_of_rules_shown_before_it_is_created() {
     assert_eq!(role().await, None);
     let other = connect(&["--rule-target-role-arn", "arn:aws:iam::111122223333:role/x"]).await;
     assert!(other.code == 2 && other.stderr.contains("--rule-target-role-arn"), "{other:?}");
+}
+
+#[tokio::test]
+async fn cli_connect__github_app_is_awaited_and_connects() {
+    let site = Site::open(&[]).await;
+    let server = ["--server", site.api.base.as_str()];
+    let mut waiting = panda(&["connect", "github-app", "--organization", "acme"]);
+    let mut waiting = waiting.args(server).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.ends_with("/connections/github-apps?organization=acme"), "{line}");
+    let begun = site.begin(&site.api, &json!({"organization": "acme"})).await;
+    let app = site.api.post(EXCHANGE, &create_at(&site.github, &begun).await).await.data(CREATED);
+    let ended = waiting.wait_with_output().await.unwrap();
+    let id = app["githubAppId"].as_str().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8(ended.stdout).unwrap().trim()), (Some(0), id));
+    let next = lines.next_line().await.unwrap().unwrap();
+    assert!(next.contains(app["installationAddress"].as_str().unwrap()), "{next}");
+
+    let installation = install(&app).await.to_string();
+    let args =
+        ["connect", "github", "--owner", "acme", "--repo", "shop", "--app", id, "--installation-id", &installation];
+    let connected = run(panda(&args).args(server)).await;
+    assert!(connected.code == 0 && connected.stdout.starts_with("gh_"), "{connected:?}");
+    let without = run(panda(&args[..6]).args(["--installation-id", &installation]).args(server)).await;
+    assert!(without.code == 2 && without.stderr.contains("--app"), "{without:?}");
+    let listed = run(panda(&["connect", "github-app", "--list"]).args(server)).await;
+    assert!(listed.code == 0 && listed.stdout.contains(id), "{listed:?}");
+    let removed = run(panda(&["connect", "github-app", "--remove", id]).args(server)).await;
+    assert!(removed.code == 0 && removed.stdout.contains(id), "{removed:?}");
+    let gone = run(panda(&["connect", "github-app", "--remove", id]).args(server)).await;
+    assert!(gone.code == 4 && gone.stderr.contains("GITHUB_APP_NOT_FOUND"), "{gone:?}");
+    // A server that does not know its address.
+    let none = Api::serve(&site.db.db).await;
+    let refused = run(&mut panda(&["connect", "github-app", "--server", &none.base])).await;
+    assert!(refused.code == 2 && refused.stderr.contains("PANDA_PUBLIC_URL"), "{refused:?}");
 }

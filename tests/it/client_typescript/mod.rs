@@ -78,17 +78,23 @@ fn client_typescript__has_the_version_of_the_program() {
     assert_eq!(package["version"], env!("CARGO_PKG_VERSION"));
 }
 
-#[tokio::test]
-async fn client_typescript__passes_its_own_tests() {
-    let said = Package::compiled().await.npm("test").await;
+/// One test, because compiling takes longer than the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_typescript__compiles_and_reports_how_deployments_end() {
+    let package = Package::compiled().await;
+    passes_its_own_tests(&package).await;
+    drives_a_deployment_to_green(&package).await;
+    reports_failures_and_refusals(&package).await;
+}
+
+async fn passes_its_own_tests(package: &Package) {
+    let said = package.npm("test").await;
     let passed = said.lines().find_map(|line| line.strip_prefix("ℹ pass ")).unwrap_or_else(|| panic!("{said}"));
     assert!(passed.parse::<u32>().unwrap() > 0, "no test was run: {said}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_typescript__drives_a_deployment_to_green() {
+async fn drives_a_deployment_to_green(package: &Package) {
     let env = Environment::with_files(hello("2.0.0")).await;
-    let package = Package::compiled().await;
     let panda = Panda::builder().environment(&env).server().await;
     wait_for("Panda is ready", async || panda.is_ready().await).await;
     panda.connect(&env).await;
@@ -104,11 +110,9 @@ async fn client_typescript__drives_a_deployment_to_green() {
     panda.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_typescript__reports_failures_and_refusals() {
+async fn reports_failures_and_refusals(package: &Package) {
     let broken = SourceFile::new("Dockerfile", "FROM busybox:1\nRUN echo broken; exit 9\n");
     let env = Environment::with_files(vec![broken]).await;
-    let package = Package::compiled().await;
     let panda = Panda::builder().environment(&env).server().await;
     wait_for("Panda is ready", async || panda.is_ready().await).await;
     panda.connect(&env).await;

@@ -27,7 +27,7 @@ use panda_testing::failpoint_trace::{Point, Trace};
 /// Concurrent deployments. Each spends most of its time waiting for leases and polls; Postgres permits a hundred connections.
 const CONCURRENT_DEPLOYMENTS: usize = 10;
 
-const KILLS_PER_DEPLOYMENT: usize = 3;
+const KILLS_PER_DEPLOYMENT: usize = 4;
 
 /// Polls of a finished deployment before its replica counts as done: the last points come after the last commit.
 const POLLS_AFTER_END: usize = 25;

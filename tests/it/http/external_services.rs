@@ -41,6 +41,13 @@ pub async fn sandbox() -> Sandbox {
 impl ExternalServices {
     pub fn with_github(mut self, github: &GitHub) -> Self {
         self.github_api = github.api_url();
+        self.github_url = github.git_url();
+        self
+    }
+
+    /// With an address of the page that is another site than the sandbox's GitHub.
+    pub fn with_public_url(mut self) -> Self {
+        self.public_url = Some("http://localhost:{port}/");
         self
     }
 

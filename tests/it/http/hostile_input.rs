@@ -54,7 +54,7 @@ impl Target {
     /// Serves an API on `db`; the second value keeps its external services running.
     pub async fn make(db: &TestDb) -> (Self, impl Sized) {
         let ((github, root), sandbox) = (external_services::github().await, external_services::sandbox().await);
-        let there = ExternalServices::default().with_github(&github).with_aws(&sandbox);
+        let there = ExternalServices::default().with_github(&github).with_aws(&sandbox).with_public_url();
         // Streams of all deployments end immediately, so that no request reads for ever; the deployment has ended.
         let flags = [
             "--auth=required",
@@ -108,6 +108,10 @@ impl Target {
                    "repo": "shop", "branches": ["main"]})
         };
         let push_hook = json!({"name": "x", "rules": [rule], "enabled": true});
+        let app = json!({"name": "Panda", "organization": "acme"});
+        bodies.insert("/api/v1/github-apps".to_owned(), app);
+        let returned = json!({"state": "0".repeat(64), "code": "0".repeat(40)});
+        bodies.insert("/api/v1/github-apps/exchange".to_owned(), returned);
         bodies.insert("/api/v1/hooks".to_owned(), push_hook.clone());
         bodies.insert("/api/v1/hooks/{id}".to_owned(), push_hook);
         bodies.insert("/api/v1/hooks/{id}/secret".to_owned(), json!({"keepPreviousHours": 1}));
@@ -258,7 +262,7 @@ async fn harmless_at(is_chosen: impl Fn(&Location) -> bool) {
                 .map(|value| (target.request(&method, &path, &location, value), target.promised(&method, &path))),
         );
     }
-    assert!(requests.len() > 2_500, "{}", requests.len());
+    assert!(requests.len() > 1_000, "{}", requests.len());
     let checks = requests.iter().map(|(request, promised)| target.check(request, Some(promised)));
     futures_util::stream::iter(checks).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
 
@@ -292,8 +296,13 @@ async fn hostile_input__harmless_in_every_field() {
 }
 
 #[tokio::test]
-async fn hostile_input__harmless_in_every_path_query_and_header() {
-    Box::pin(harmless_at(|location| !is_field(location))).await;
+async fn hostile_input__harmless_in_every_path_and_query() {
+    Box::pin(harmless_at(|location| matches!(location, Location::Path(_) | Location::Query(_)))).await;
+}
+
+#[tokio::test]
+async fn hostile_input__harmless_in_every_header() {
+    Box::pin(harmless_at(|location| matches!(location, Location::Header(_)))).await;
 }
 
 #[tokio::test]

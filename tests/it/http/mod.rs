@@ -13,6 +13,7 @@ mod events;
 pub mod external_services;
 pub mod fixture;
 pub mod freezes;
+pub mod github_apps;
 mod healthz;
 mod hostile_input;
 mod idempotency;

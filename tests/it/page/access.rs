@@ -14,7 +14,12 @@ use crate::support::db::TestDb;
 
 /// Signs in at `path`, which leads to the form.
 pub async fn sign_in(page: &WebPage, api: &Api, path: &str, token: &str) {
-    page.goto(&format!("http://{}{path}", api.address)).await;
+    sign_in_at(page, &format!("http://{}", api.address), path, token).await;
+}
+
+/// The same at another address of the server.
+pub async fn sign_in_at(page: &WebPage, base: &str, path: &str, token: &str) {
+    page.goto(&format!("{base}{path}")).await;
     page.fill("input[name=token]", token).await;
     page.click(".sign-in form button").await;
     page.until(&format!("location.pathname + location.search === {}", json!(path))).await;

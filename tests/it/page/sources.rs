@@ -122,6 +122,7 @@ async fn page_views__first_load_is_small() {
     for view in [
         "/",
         "/history",
+        "/integrations",
         "/new",
         "/schedules",
         "/connections",

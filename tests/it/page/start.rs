@@ -2,6 +2,7 @@
 
 mod deploy;
 mod first_deployment;
+mod github_app;
 mod roles;
 mod schedules;
 mod views;
@@ -23,7 +24,7 @@ struct Installation {
     db: TestDb,
     api: Api,
     sandbox: Sandbox,
-    _github: GitHub,
+    github: GitHub,
     _folder: TempDir,
 }
 
@@ -36,9 +37,9 @@ impl Installation {
         let db = TestDb::new().await;
         let (github, folder) = external_services::github().await;
         let sandbox = external_services::sandbox().await;
-        let external = ExternalServices::default().with_github(&github).with_aws(&sandbox);
+        let external = ExternalServices::default().with_github(&github).with_aws(&sandbox).with_public_url();
         let api = Panda::builder().database(&db.db).external(&external).flags(flags).api().await;
-        Self { db, api, sandbox, _github: github, _folder: folder }
+        Self { db, api, sandbox, github, _folder: folder }
     }
 
     /// Connects `acme/shop` and the user's account, and returns both ids.

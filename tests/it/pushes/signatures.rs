@@ -1,12 +1,16 @@
 //! What is not signed by a valid secret starts nothing, and fills no table.
 
+use panda::db::DbError;
+use panda::domain::keyring::{KeyError, Keyring};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::github::{NONE, Webhook, id, push, signature};
-use super::{Hooked, PATH, received};
-use crate::http::Answer;
+use super::{Hooked, PATH, hook, received, rule};
+use crate::db::encryption::with_keys;
+use crate::http::{Answer, Api};
+use crate::support::db::TestDb;
 
 #[tokio::test]
 async fn push_signature__wrong_or_missing_is_recorded_within_bounds() {
@@ -73,4 +77,29 @@ async fn push_signature__both_secrets_during_a_rotation() {
     hooked.caller().post(&path, &json!({"keepPreviousHours": 1})).await.problem(409, "TOO_MANY_HOOK_SECRETS");
     hooked.caller().post(&path, &json!({"keepPreviousHours": 169})).await.problem(400, "INVALID_FIELD");
     assert_eq!(hooked.deployments().await, 0);
+}
+
+#[tokio::test]
+async fn push_signature__secrets_follow_key_rotation() {
+    let test = TestDb::new().await;
+    let (old, new) = (Keyring::generate().unwrap(), Keyring::generate().unwrap());
+    let before = with_keys(&test, &[&old]);
+    let api = Api::serve(&before).await;
+    let (id, webhook) = hook(&api, &json!({"rules": [rule(&before, &json!({})).await]})).await;
+    let row = format!("push_hooks/{id}");
+    let rotated = with_keys(&test, &[&new]);
+    let unreadable = rotated.check_rows().await.unwrap();
+    assert!(unreadable.unreadable().iter().any(|found| found.row == row), "{unreadable:?}");
+    let refused = rotated.receiving_hook(&id).await.unwrap_err();
+    assert!(matches!(refused, DbError::Key(KeyError::Unknown { .. })), "{refused}");
+    let both = with_keys(&test, &[&new, &old]);
+    let rows = both.check_rows().await.unwrap().totals().0;
+    assert_eq!(both.rewrap_keys().await.unwrap(), rows, "each row that the check counts");
+    assert_eq!(both.rewrap_keys().await.unwrap(), 0);
+    let usage = rotated.check_rows().await.unwrap();
+    assert_eq!((usage.totals(), usage.unreadable().len()), ((rows, 0), 0));
+    // The secret at GitHub stays the same.
+    let after = Api::serve(&rotated).await;
+    let webhook = Webhook { url: format!("{}{PATH}/github/{id}", after.base), ..webhook };
+    received(&webhook.send("ping", &super::github::ping()).await, "PING");
 }

@@ -15,6 +15,7 @@ use panda::clients::github::GitHub;
 use panda::clients::receivers::ReceiverClients;
 use panda::config::{AuthConfig, HttpConfig, RetentionConfig};
 use panda::db::{Class, Db};
+use panda::domain::app_manifest::ManifestSite;
 use panda::domain::builder::BuilderChoice;
 use panda::domain::connection::AwsKeys;
 use panda::domain::destination::Destinations;
@@ -52,6 +53,10 @@ struct Cli {
 #[derive(Clone)]
 pub struct ExternalServices {
     pub github_api: String,
+    /// Address of GitHub's pages.
+    pub github_url: String,
+    /// Address of Panda's page, where `{port}` is that of the API; none without one.
+    pub public_url: Option<&'static str>,
     pub aws_endpoint: String,
     /// The controller's own keys.
     pub controller: AwsKeys,
@@ -67,7 +72,15 @@ impl Default for ExternalServices {
             session_token: None,
         };
         let preflight = PreflightSettings { event_bus: "panda".to_owned(), ..PreflightSettings::default() };
-        Self { github_api: UNREACHABLE.to_owned(), aws_endpoint: UNREACHABLE.to_owned(), controller, preflight }
+        let unreachable = || UNREACHABLE.to_owned();
+        Self {
+            github_api: unreachable(),
+            github_url: unreachable(),
+            public_url: None,
+            aws_endpoint: unreachable(),
+            controller,
+            preflight,
+        }
     }
 }
 
@@ -131,6 +144,9 @@ impl Api {
             tokio::spawn(tls.watch(shutdown.clone()));
         }
         let github = GitHub::new(external.github_api.parse().unwrap(), timeout).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let public = external.public_url.map(|url| url.replace("{port}", &address.port().to_string()).parse().unwrap());
         let state = ApiState {
             db: db.clone(),
             auth,
@@ -143,6 +159,7 @@ impl Api {
                 changed: Arc::default(),
             },
             pushes: PushAccess { sign_in, ..PushAccess::default() },
+            manifests: ManifestSite { github: external.github_url.parse().unwrap(), public },
             names: Arc::new(Names::default()),
             event_bus: external.preflight.event_bus.as_str().into(),
             preflight: Arc::new(external.preflight.clone()),
@@ -161,8 +178,6 @@ impl Api {
             stream_permits: stream_permits.clone(),
             shutdown: shutdown.clone(),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, router(state), limits, acceptor, shutdown.clone()));
         let caller = Caller::of(format!("http://{address}"));
         Self { hub, stream_permits, shutdown, address, caller, serving }

@@ -1,7 +1,7 @@
 //! One GitHub App with one installation: <https://docs.github.com/rest/apps/apps#create-an-installation-access-token-for-an-app>.
 
 use axum::http::StatusCode;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -42,14 +42,28 @@ impl InstalledApp {
         &mut self,
         id: u64,
         assertion: Option<&str>,
+        now: DateTime<Utc>,
     ) -> Result<String, (StatusCode, &'static str)> {
         let mut rules = Validation::new(Algorithm::RS256);
-        (rules.validate_aud, rules.leeway) = (false, 0);
+        // The time is checked below, by GitHub's clock.
+        (rules.validate_aud, rules.validate_exp) = (false, false);
         let key = DecodingKey::from_rsa_der(&self.public_key);
         let claims = assertion.and_then(|jwt| decode::<Claims>(jwt, &key, &rules).ok()).map(|jwt| jwt.claims);
         let claims = claims.ok_or((StatusCode::UNAUTHORIZED, "A JSON web token could not be decoded"))?;
-        let now = Utc::now().timestamp();
-        if claims.iat > now || claims.exp - now > MAX_VALIDITY {
+        let now = now.timestamp();
+        if claims.iat > now {
+            return Err((
+                StatusCode::UNAUTHORIZED,
+                "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued",
+            ));
+        }
+        if claims.exp <= now {
+            return Err((
+                StatusCode::UNAUTHORIZED,
+                "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires",
+            ));
+        }
+        if claims.exp - now > MAX_VALIDITY {
             return Err((StatusCode::UNAUTHORIZED, "'Expiration time' claim ('exp') is too far in the future"));
         }
         if claims.iss != self.id || id != self.installation {

@@ -6,6 +6,7 @@
 
 pub mod app;
 mod deployments;
+pub mod manifest;
 
 use std::net::SocketAddr;
 use std::path::Path as FilePath;
@@ -17,7 +18,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::RwLock;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::git::{self, AccessRefusal, Credential, GitError, Repositories, Repository};
 use app::InstalledApp;
 use deployments::Records;
+use manifest::{CreatedApp, CreatedApps};
 
 const RATE_LIMIT: u32 = 5000;
 const RATE_WINDOW_SECONDS: i64 = 3600;
@@ -42,6 +44,8 @@ pub struct GitHubFaults {
     pub unavailable: bool,
     /// Calls that change something answer 403: the token may only read.
     pub read_only: bool,
+    /// Seconds by which GitHub's clock is ahead of this machine's, whose clock is then slow; negative for behind.
+    pub clock_ahead: i64,
 }
 
 /// A running GitHub simulation; stops when dropped.
@@ -52,6 +56,7 @@ pub struct GitHub {
     faults: Arc<RwLock<GitHubFaults>>,
     records: Arc<RwLock<Records>>,
     app: Arc<RwLock<Option<InstalledApp>>>,
+    created: Arc<RwLock<CreatedApps>>,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -63,15 +68,18 @@ impl GitHub {
         let faults = Arc::<RwLock<GitHubFaults>>::default();
         let records = Arc::<RwLock<Records>>::default();
         let app_slot = Arc::<RwLock<Option<InstalledApp>>>::default();
+        let created = Arc::<RwLock<CreatedApps>>::default();
         let state = Api {
             repositories: repositories.clone(),
             faults: Arc::clone(&faults),
             records: Arc::clone(&records),
             app: Arc::clone(&app_slot),
+            created: Arc::clone(&created),
             address,
         };
         let app = Router::new()
             .nest("/api/v3", api(&state))
+            .merge(manifest::pages().with_state(state.clone()))
             .merge(git::router(repositories.clone()))
             .layer(middleware::from_fn_with_state(state, unavailable));
         let serving = tokio::spawn(async move {
@@ -80,7 +88,7 @@ impl GitHub {
             }
         });
         let serving = AbortOnDropHandle::new(serving);
-        Ok(Self { address, repositories, faults, records, app: app_slot, _serving: serving })
+        Ok(Self { address, repositories, faults, records, app: app_slot, created, _serving: serving })
     }
 
     /// Base URL of REST calls, without a trailing slash.
@@ -118,6 +126,11 @@ impl GitHub {
         self.app.read().as_ref().map_or(0, |app| app.created)
     }
 
+    /// Apps that were created from a manifest, the oldest first.
+    pub fn created_apps(&self) -> Vec<CreatedApp> {
+        self.created.read().0.clone()
+    }
+
     /// Replaces the faults, from the next request on.
     pub fn set_faults(&self, faults: GitHubFaults) {
         *self.faults.write() = faults;
@@ -130,12 +143,17 @@ struct Api {
     faults: Arc<RwLock<GitHubFaults>>,
     records: Arc<RwLock<Records>>,
     app: Arc<RwLock<Option<InstalledApp>>>,
+    created: Arc<RwLock<CreatedApps>>,
     address: SocketAddr,
 }
 
 impl Api {
     fn faults(&self) -> GitHubFaults {
         *self.faults.read()
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now() + TimeDelta::seconds(self.faults().clock_ahead)
     }
 
     fn url(&self, path: &str) -> String {
@@ -151,6 +169,7 @@ fn api(state: &Api) -> Router {
         // A branch may contain slashes, encoded or not.
         .route("/repos/{owner}/{repo}/branches/{*branch}", get(branch))
         .merge(deployments::router())
+        .merge(manifest::router())
         .fallback(async || problem(StatusCode::NOT_FOUND, "Not Found"))
         .layer(middleware::from_fn_with_state(state.clone(), limits))
         .with_state(state.clone())
@@ -177,6 +196,11 @@ async fn limits(State(api): State<Api>, request: Request, next: Next) -> Respons
     } else {
         next.run(request).await
     };
+    if api.faults().clock_ahead != 0
+        && let Ok(date) = api.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string().parse()
+    {
+        response.headers_mut().insert(header::DATE, date);
+    }
     let remaining = if limited { 0 } else { RATE_LIMIT - 1 };
     let headers = response.headers_mut();
     headers.insert("x-ratelimit-limit", RATE_LIMIT.into());
@@ -203,7 +227,7 @@ async fn create_installation_token(State(api): State<Api>, Path(id): Path<u64>, 
     let assertion = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let mut slot = api.app.write();
     let Some(app) = slot.as_mut() else { return problem(StatusCode::NOT_FOUND, "Integration not found") };
-    let token = match app.create_token(id, assertion) {
+    let token = match app.create_token(id, assertion, api.now()) {
         Ok(token) => token,
         Err((status, message)) => return problem(status, message),
     };

@@ -1,4 +1,4 @@
-//! What the next commit stores of a receiver.
+//! Contents of the next commit of a receiver.
 
 use std::time::Duration;
 

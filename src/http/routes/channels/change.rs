@@ -6,6 +6,7 @@ use super::ShownChannel;
 use super::body::ChannelRequestBody;
 use super::path::ChannelPath;
 use crate::commands::receivers::change_channel;
+use crate::domain::receiver::ReceiverFamily;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -39,7 +40,7 @@ pub async fn handle(
 ) -> Result<Envelope<ShownChannel>, ApiError> {
     let checked = body.check(false)?;
     let stored = match &checked.secret {
-        None => Some(crate::commands::receivers::show(&state.db, (checked.family(), &id), &caller).await?),
+        None => Some(crate::commands::receivers::show(&state.db, (ReceiverFamily::Channels, &id), &caller).await?),
         Some(_) => None,
     };
     let config = checked.config_after(stored.as_ref());

@@ -30,11 +30,6 @@ pub struct CheckedChannel {
 }
 
 impl CheckedChannel {
-    /// The part of the API that manages it.
-    pub fn family(&self) -> ReceiverFamily {
-        ReceiverFamily::Channels
-    }
-
     /// The settings with what a body without a secret leaves as it is: the host of an incoming webhook.
     pub fn config_after(&self, stored: Option<&ReceiverView>) -> ReceiverConfig {
         let mut config = self.config.clone();

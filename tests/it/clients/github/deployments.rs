@@ -24,12 +24,20 @@ use crate::http::external_services::{TOKEN, github};
 
 /// Forwards requests to the sandbox's GitHub and keeps what was said.
 #[derive(Clone)]
-struct Recorder {
+pub(super) struct Recorder {
     target: String,
     exchanges: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Recorder {
+    /// A recorder of the sandbox's GitHub, and the address of its API.
+    pub(super) async fn of(sandbox: &panda_sandbox::github::GitHub) -> (Self, Url) {
+        let target = sandbox.api_url().trim_end_matches("/api/v3").to_owned();
+        let recorder = Self { target, exchanges: Arc::default() };
+        let address = serve(Router::new().fallback(Self::forward).with_state(recorder.clone())).await;
+        (recorder, address.join("api/v3").unwrap())
+    }
+
     async fn forward(State(recorder): State<Self>, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let sent = to_bytes(body, 1 << 20).await.unwrap();
@@ -52,7 +60,7 @@ impl Recorder {
     }
 
     /// Asserts that GitHub describes each exchange as it happened.
-    fn assert_described(&self) {
+    pub(super) fn assert_described(&self) {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/github");
         let mut child = Command::new(panda_testing::moto::server::python())
             .arg(folder.join("validate.py"))
@@ -85,10 +93,8 @@ fn states(deployment: &Value) -> Vec<&str> {
 async fn github_deployments__made_once_and_as_github_describes_them() {
     let (sandbox, _root) = github().await;
     let head = sandbox.repositories().head("acme", "shop", "main").await.unwrap().sha;
-    let target = sandbox.api_url().trim_end_matches("/api/v3").to_owned();
-    let recorder = Recorder { target, exchanges: Arc::default() };
-    let address = serve(Router::new().fallback(Recorder::forward).with_state(recorder.clone())).await;
-    let client = GitHub::new(address.join("api/v3").unwrap(), Duration::from_secs(5)).unwrap();
+    let (recorder, api) = Recorder::of(&sandbox).await;
+    let client = GitHub::new(api, Duration::from_secs(5)).unwrap();
     let token = SecretString::from(TOKEN);
     let repository = Repository { owner: "acme", name: "shop", token: &token };
     let page: Url = "https://panda.example/deployments/dep_1".parse().unwrap();

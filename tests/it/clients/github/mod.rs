@@ -1,6 +1,7 @@
 //! The GitHub client against a server that answers as GitHub documents.
 
 mod deployments;
+mod manifest;
 
 use std::time::Duration;
 

@@ -6,8 +6,8 @@ use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
-use panda_sandbox::github::GitHub;
 use panda_sandbox::github::app::InstalledApp;
+use panda_sandbox::github::{GitHub, GitHubFaults};
 use pretty_assertions::assert_eq;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -104,6 +104,34 @@ async fn github_app__each_refusal_names_its_field_and_remedy() {
     assert_eq!(api.post(PATH, &both).await.refused_field("INVALID_FIELD"), "app");
     let neither = json!({"owner": "acme", "repo": "shop", "branch": "main"});
     assert_eq!(api.post(PATH, &neither).await.refused_field("INVALID_FIELD"), "token");
+}
+
+#[tokio::test]
+async fn github_app__clock_that_differs_is_named_with_its_seconds() {
+    let db = TestDb::new().await;
+    let (github, _root) = external_services::github().await;
+    let api = Api::serve_with(&db.db, &ExternalServices::default().with_github(&github), &[]).await;
+    let (private, public) = key();
+    github.install(installed("acme", public));
+    let connect = async |clock_ahead: i64| {
+        github.set_faults(GitHubFaults { clock_ahead, ..GitHubFaults::default() });
+        let app = json!({"appId": "12", "installationId": 34, "privateKey": private});
+        api.post(PATH, &body("shop", &app)).await
+    };
+    // This machine is ahead, so that `iat` is in GitHub's future and `exp` too far; or behind, so that `exp` is over.
+    for ahead in [-90, -3_600, 600, 86_400] {
+        let refused = connect(ahead).await;
+        let problem = refused.problem(502, "GITHUB_CLOCK_SKEW");
+        let detail = problem["detail"].as_str().unwrap();
+        let named = |seconds: i64| detail.contains(&seconds.to_string());
+        assert!((ahead - 2..=ahead + 2).any(named), "{ahead}: {detail}");
+        assert_eq!(refused.header("retry-after"), "60");
+    }
+    // Within what the assertion allows for.
+    for ahead in [-50, 480, 0] {
+        assert_eq!(connect(ahead).await.status, 200, "{ahead}");
+        github.repositories().end_installation_tokens();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,7 @@ problem_types! {
     InstallationNotFound => BAD_REQUEST, "GITHUB_INSTALLATION_NOT_FOUND";
     InstallationSuspended => BAD_REQUEST, "GITHUB_INSTALLATION_SUSPENDED";
     ClockSkew => BAD_GATEWAY, "GITHUB_CLOCK_SKEW";
+    ManifestCodeRefused => BAD_REQUEST, "GITHUB_APP_CODE_REFUSED";
     Unavailable => BAD_GATEWAY, "GITHUB_UNAVAILABLE";
 }
 
@@ -33,6 +34,7 @@ impl GitHubError {
             Self::BranchNotFound => problem.field("branch"),
             Self::AppKeyUnusable | Self::AppRefused(_) => problem.field("app.privateKey"),
             Self::InstallationNotFound | Self::InstallationSuspended => problem.field("app.installationId"),
+            Self::ManifestCodeRefused(_) => problem.field("code"),
             Self::ClockSkew(_) => problem.retry_after(RATE_LIMIT_RETRY_AFTER),
             Self::RateLimited { retry_after } => problem.retry_after(retry_after.unwrap_or(RATE_LIMIT_RETRY_AFTER)),
             Self::Unavailable(_) => problem.retry_after(RETRY_AFTER),
@@ -51,6 +53,7 @@ impl GitHubError {
             Self::InstallationNotFound => message!("GITHUB_INSTALLATION_NOT_FOUND.detail"),
             Self::InstallationSuspended => message!("GITHUB_INSTALLATION_SUSPENDED.detail"),
             Self::ClockSkew(seconds) => message!("GITHUB_CLOCK_SKEW.detail", seconds = *seconds),
+            Self::ManifestCodeRefused(reason) => message!("GITHUB_APP_CODE_REFUSED.detail", reason),
             Self::Unavailable(error) => message!("GITHUB_UNAVAILABLE.detail", error = error.to_string()),
         }
     }
@@ -69,6 +72,7 @@ impl GitHubError {
             Self::InstallationNotFound,
             Self::InstallationSuspended,
             Self::ClockSkew(120),
+            Self::ManifestCodeRefused("{reason}".to_owned()),
             Self::Unavailable(ClientError::new(ErrorKind::Unavailable, "{call}", "{reason}")),
         ]
     }

@@ -17,6 +17,7 @@ use crate::commands::connect::github::connect;
 use crate::commands::idempotency::Idempotent;
 use crate::domain::connection::GithubConnection;
 use crate::domain::message::message;
+use crate::domain::principal::Caller;
 use crate::domain::{ids, validate};
 use crate::http::auth::{Deployer, RequireRole};
 use crate::http::envelope::Envelope;
@@ -73,14 +74,19 @@ impl ConnectGithub {
 }
 
 /// The credential of a request: a token, or an App.
-fn credential(token: Option<SecretString>, app: Option<GithubAppBody>) -> Result<SecretString, ApiError> {
+async fn credential(
+    token: Option<SecretString>,
+    app: Option<GithubAppBody>,
+    state: &ApiState,
+    caller: &Caller,
+) -> Result<SecretString, ApiError> {
     use secrecy::ExposeSecret as _;
     match (token, app) {
         (Some(token), None) => {
             let checked = validate::secret(token.expose_secret(), MAX_TOKEN);
             checked.map(|()| token).map_err(|rule| ApiError::field("token", rule))
         }
-        (None, Some(app)) => app.checked(),
+        (None, Some(app)) => app.checked(state, caller).await,
         (Some(_), Some(_)) => Err(ApiError::field("app", message!("rule.source_twice", field = "token"))),
         (None, None) => Err(ApiError::field("token", message!("rule.missing"))),
     }
@@ -115,6 +121,7 @@ pub struct GithubConnected {
         (status = 400, description = "Malformed JSON, an invalid field, or one that GitHub does not confirm, named by `field`.",
          body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller may not connect, or the repository is outside the caller's scope.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such App in the caller's scope.", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "GitHub is unavailable.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is unavailable, or GitHub's rate limit is reached; see Retry-After.",
          body = Problem, content_type = "application/problem+json"),
@@ -128,7 +135,7 @@ pub async fn handle(
 ) -> Result<Json<Value>, ApiError> {
     let key = key.key_for(&caller, "POST /api/v1/connect/github", &body.meaning())?;
     body.validate()?;
-    let credential = credential(body.token, body.app)?;
+    let credential = credential(body.token, body.app, &state, &caller).await?;
     let connection = GithubConnection {
         id: ids::github_connection_id(),
         owner: body.owner,

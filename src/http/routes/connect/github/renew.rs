@@ -55,7 +55,7 @@ pub struct RenewGithub {
         (status = 400, description = "Malformed JSON, an invalid field, or one that GitHub does not confirm, named by `field`.",
          body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The caller may not connect.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such GitHub connection.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such GitHub connection, or App in the caller's scope.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The connection has another repository or branch: `field` names the difference.", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "GitHub is unavailable.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database is unavailable, or GitHub's rate limit is reached; see Retry-After.",
@@ -68,7 +68,7 @@ pub async fn handle(
     ConnectionId(id): ConnectionId,
     JsonBody(body): JsonBody<RenewGithub>,
 ) -> Result<Envelope<GithubConnected>, ApiError> {
-    let token = credential(body.token, body.app)?;
+    let token = credential(body.token, body.app, &state, &caller).await?;
     let renewal = GithubRenewal { token, owner: body.owner, repo: body.repo, branch: body.branch };
     let target = renew(&state.db, &state.github, &id, &renewal, &caller).await?;
     tracing::info!(connection = %id, owner = %target.owner, repo = %target.repo, "GitHub connection renewed");

@@ -12,6 +12,7 @@ use crate::commands::push_hooks::show;
 use crate::db::push_hooks::deliveries::PushDeliveryView;
 use crate::domain::lang::Lang;
 use crate::domain::message::{Message, message};
+use crate::domain::principal::Caller;
 use crate::http::ApiState;
 use crate::http::auth::{Admin, RequireRole};
 use crate::http::envelope::Envelope;
@@ -143,19 +144,29 @@ pub async fn handle(
     QueryParams(query): QueryParams<PushDeliveriesQuery>,
     lang: AskedLang,
 ) -> Result<Labelled<Envelope<PushDeliveryPage>>, ApiError> {
-    let decision = query.decision.as_deref();
-    if decision.is_some_and(|decision| !["started", "ignored", "rejected"].contains(&decision)) {
+    let lang = lang.texts();
+    let page = page(&state, &id, (query, lang), &caller).await?;
+    Ok(Labelled { lang, body: Envelope::new("푸시 수신 목록 조회 성공", page) })
+}
+
+/// Reads a page of a push hook's deliveries, with reasons in this language.
+pub(in crate::http) async fn page(
+    state: &ApiState,
+    id: &str,
+    (query, lang): (PushDeliveriesQuery, Option<Lang>),
+    caller: &Caller,
+) -> Result<PushDeliveryPage, ApiError> {
+    let decision = query.decision;
+    if decision.as_deref().is_some_and(|decision| !["started", "ignored", "rejected"].contains(&decision)) {
         let rule = message!("rule.expected", expected = "started, ignored or rejected");
         return Err(ApiError::field("decision", rule));
     }
-    let (wanted, before) = PageQuery { limit: query.limit.clone(), cursor: query.cursor.clone() }.validate()?;
+    let (wanted, before) = PageQuery { limit: query.limit, cursor: query.cursor }.validate()?;
     let unknown = |_| ApiError::field("cursor", message!("rule.cursor"));
     let before = before.map(|(at, id)| Ok::<_, ApiError>((at, id.parse().map_err(unknown)?))).transpose()?;
-    show(&state.db, &id, &caller).await?;
-    let rows = state.db.push_deliveries(&id, decision, before, wanted + 1).await?;
+    show(&state.db, id, caller).await?;
+    let rows = state.db.push_deliveries(id, decision.as_deref(), before, wanted + 1).await?;
     let (rows, next_cursor) = split_page(rows, wanted, |row| encode_cursor(row.received_at, &row.id.to_string()));
-    let lang = lang.texts();
     let deliveries = rows.into_iter().map(|row| ShownPushDelivery::new(row, lang)).collect();
-    let body = Envelope::new("푸시 수신 목록 조회 성공", PushDeliveryPage { deliveries, next_cursor });
-    Ok(Labelled { lang, body })
+    Ok(PushDeliveryPage { deliveries, next_cursor })
 }

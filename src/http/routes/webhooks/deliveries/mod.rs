@@ -132,7 +132,7 @@ pub async fn handle(
 }
 
 /// Reads a page of a receiver's deliveries.
-pub(in crate::http::routes) async fn page(
+pub(in crate::http) async fn page(
     state: &ApiState,
     (family, id): (ReceiverFamily, &str),
     query: DeliveriesQuery,

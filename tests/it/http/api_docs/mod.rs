@@ -1,5 +1,8 @@
 //! The API answers exactly the errors that its OpenAPI document promises.
 
+mod push_hooks;
+mod receivers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use panda::domain::deployment::Facts;
@@ -33,6 +36,37 @@ fn promised(document: &Value) -> BTreeMap<String, BTreeSet<u16>> {
 /// Id of a delivery in paths.
 const DELIVERY: &str = "01970000-0000-7000-8000-000000000000";
 
+/// The servers that requests go to.
+struct Servers<'a> {
+    db: &'a TestDb,
+    api: &'a Api,
+    /// Without GitHub and AWS.
+    alone: &'a Api,
+    /// Without a database.
+    unreachable: &'a Api,
+    /// With a short time limit of bodies.
+    slow: &'a Api,
+}
+
+/// A valid request, which fails once every statement does.
+struct LaterRequest {
+    method: Method,
+    path: &'static str,
+    concrete: String,
+    fill: Box<dyn Fn(RequestBuilder) -> RequestBuilder>,
+}
+
+impl LaterRequest {
+    fn json(method: Method, path: &'static str, concrete: &str, body: &Value) -> Self {
+        let (concrete, body) = (concrete.to_owned(), body.clone());
+        Self { method, path, concrete, fill: Box::new(move |r| r.json(&body)) }
+    }
+}
+
+fn keyed(request: RequestBuilder) -> RequestBuilder {
+    request.header("idempotency-key", "k")
+}
+
 fn too_long(request: RequestBuilder) -> RequestBuilder {
     request.header("content-type", "application/json").body("x".repeat(70_000))
 }
@@ -42,7 +76,7 @@ fn too_long(request: RequestBuilder) -> RequestBuilder {
 async fn openapi__routes_answer_exactly_documented_errors() {
     let db = TestDb::new().await;
     let ((github, _root), sandbox) = (external_services::github().await, external_services::sandbox().await);
-    let there = ExternalServices::default().with_github(&github).with_aws(&sandbox);
+    let there = ExternalServices::default().with_github(&github).with_aws(&sandbox).with_public_url();
     let api = Api::serve_with(&db.db, &there, &[]).await;
     let alone = Api::serve(&db.db).await;
     let away = Api::serve_with(&unreachable_db(), &there, &[]).await;
@@ -80,6 +114,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
             "/api/v1/hooks",
             json!({"rules": [{"githubConnectionId": github, "awsConnectionId": aws, "owner": "acme", "repo": "shop", "branches": ["main"]}]}),
         ),
+        ("/api/v1/github-apps", json!({})),
+        ("/api/v1/github-apps/exchange", json!({"state": "0".repeat(64), "code": "0".repeat(40)})),
     ];
     let plain = [
         (Method::GET, "/api/v1/connections"),
@@ -128,6 +164,8 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::POST, "/api/v1/webhooks/{id}/test"),
         (Method::GET, "/api/v1/webhooks/{id}/deliveries"),
         (Method::POST, "/api/v1/webhooks/{id}/deliveries/{delivery}/replay"),
+        (Method::GET, "/api/v1/github-apps"),
+        (Method::DELETE, "/api/v1/github-apps/{id}"),
         (Method::GET, "/api/v1/hooks"),
         (Method::GET, "/api/v1/hooks/{id}"),
         (Method::DELETE, "/api/v1/hooks/{id}"),
@@ -369,6 +407,7 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         (Method::DELETE, "/api/v1/hooks/{id}"),
         (Method::GET, "/api/v1/hooks/{id}/deliveries"),
         (Method::POST, "/api/v1/hooks/{id}/deliveries/{delivery}/redelivery"),
+        (Method::DELETE, "/api/v1/github-apps/{id}"),
     ] {
         let path_of = |id: &str| path.replace("{id}", id).replace("{name}", "dora").replace("{delivery}", DELIVERY);
         p.ask(&api, method.clone(), path, &path_of("dep_unknown"), |r| r).await;
@@ -410,12 +449,10 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         .await;
     // One key with two bodies; one ECR repository for two sources.
     let (deploy, body) = &bodies[2];
-    let keyed = |body: &Value| api.request(Method::POST, deploy).header("idempotency-key", "k").json(body);
-    assert_eq!(keyed(body).send().await.unwrap().status(), 200);
+    assert_eq!(keyed(api.request(Method::POST, deploy)).json(body).send().await.unwrap().status(), 200);
     let mut other = body.clone();
     other["branch"] = json!("other");
     for (path, body) in &bodies[..2] {
-        let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
         assert_eq!(keyed(api.request(Method::POST, path)).json(body).send().await.unwrap().status(), 200);
         let mut other = body.clone();
         for (name, value) in other.as_object_mut().unwrap() {
@@ -426,7 +463,6 @@ async fn openapi__routes_answer_exactly_documented_errors() {
         p.ask(&api, Method::POST, path, path, |r| keyed(r).json(&other)).await;
     }
     let (maintenance, body) = &bodies[4];
-    let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
     assert_eq!(keyed(api.request(Method::POST, maintenance)).json(body).send().await.unwrap().status(), 200);
     p.ask(&api, Method::POST, maintenance, maintenance, |r| keyed(r).json(&json!({"kind": "runs"}))).await;
     let mut ready = Fixture::begin_of(&db.db, "acme", "other").await;
@@ -441,11 +477,10 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     p.ask(&api, Method::POST, path, &concrete, |r| r.json(&unknown)).await;
     for (command, of) in [("switch", ready.id()), ("cancel", ready.id()), ("retry", &id), ("rollback", live.id())] {
         let (path, concrete) = (format!("/api/v1/deploy/{{id}}/{command}"), format!("/api/v1/deploy/{of}/{command}"));
-        let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
         assert_eq!(keyed(api.request(Method::POST, &concrete)).send().await.unwrap().status(), 200);
         p.ask(&api, Method::POST, &path, &concrete, |r| keyed(r).json(&json!({"reason": "other"}))).await;
     }
-    p.ask(&api, Method::POST, deploy, deploy, |r| r.header("idempotency-key", "k").json(&other)).await;
+    p.ask(&api, Method::POST, deploy, deploy, |r| keyed(r).json(&other)).await;
     p.ask(&api, Method::POST, &run, &run_this, |r| r).await;
     let cancel_all =
         "UPDATE deployments SET status = 'FAILED', error_code = 'CANCELLED', completed_at = now(), watched = false";
@@ -454,154 +489,34 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     let (tokens, token) = &bodies[6];
     let (freezes, freeze) = &bodies[7];
     for (path, body) in [(*schedules, body), (run_this.as_str(), &json!({})), (*tokens, token), (*freezes, freeze)] {
-        let keyed = api.request(Method::POST, path).header("idempotency-key", "k").json(body);
-        assert_eq!(keyed.send().await.unwrap().status(), 200, "{path}");
+        assert_eq!(keyed(api.request(Method::POST, path)).json(body).send().await.unwrap().status(), 200, "{path}");
     }
     p.ask(&api, Method::POST, schedules, schedules, |r| {
-        r.header("idempotency-key", "k").json(&json!({"cron": "@daily", "deploy": body["deploy"]}))
+        keyed(r).json(&json!({"cron": "@daily", "deploy": body["deploy"]}))
     })
     .await;
-    p.ask(&api, Method::POST, &run, &run_this, |r| r.header("idempotency-key", "k").json(&json!({"why": "other"})))
-        .await;
+    p.ask(&api, Method::POST, &run, &run_this, |r| keyed(r).json(&json!({"why": "other"}))).await;
     let another = json!({"name": "other", "role": "viewer"});
-    p.ask(&api, Method::POST, tokens, tokens, |r| r.header("idempotency-key", "k").json(&another)).await;
+    p.ask(&api, Method::POST, tokens, tokens, |r| keyed(r).json(&another)).await;
     let shorter = json!({"scope": "owner:toys", "reason": "sale", "endsAt": ahead(30)});
-    p.ask(&api, Method::POST, freezes, freezes, |r| r.header("idempotency-key", "k").json(&shorter)).await;
+    p.ask(&api, Method::POST, freezes, freezes, |r| keyed(r).json(&shorter)).await;
     let many = "INSERT INTO freezes (id, scope, holds, reason, created_by, starts_at, ends_at)
                 SELECT 'frz_' || n, 'owner:toys', 'both', 'x', 'x', now(), now() + interval '1 hour' FROM generate_series(1, 500) AS n";
     db.psql().await.execute(many).await.unwrap();
     p.ask(&api, Method::POST, freezes, freezes, |r| r.json(freeze)).await;
-    let (webhooks, webhook) = &bodies[8];
-    let keyed = api.request(Method::POST, webhooks).header("idempotency-key", "k").json(webhook).send().await.unwrap();
-    let made: Value = keyed.json().await.unwrap();
-    let another = json!({"url": "https://hooks.example.com/y"});
-    p.ask(&api, Method::POST, webhooks, webhooks, |r| r.header("idempotency-key", "k").json(&another)).await;
-    let webhook_id = made["data"]["webhook"]["webhookId"].as_str().unwrap().to_owned();
-    let (hook, this_hook) = ("/api/v1/webhooks/{id}", format!("/api/v1/webhooks/{webhook_id}"));
-    p.ask(&api, Method::PUT, hook, &this_hook, |r| r.json(&json!({"url": "x"}))).await;
-    p.ask(&api, Method::PUT, hook, &this_hook, |r| r.body("{}")).await;
-    p.ask(&api, Method::PUT, hook, &this_hook, too_long).await;
-    p.ask(&api, Method::PUT, hook, "/api/v1/webhooks/whk_unknown", |r| r.json(webhook)).await;
     let unreachable = Api::serve_with(&unreachable_db(), &there, &[]).await;
-    p.ask(&unreachable, Method::PUT, hook, &this_hook, |r| r.json(webhook)).await;
-    let (rotate, rotate_this) = ("/api/v1/webhooks/{id}/secret", format!("{this_hook}/secret"));
-    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.json(&json!({"keepPreviousHours": 169}))).await;
-    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.body("{}")).await;
-    p.ask(&api, Method::POST, rotate, &rotate_this, too_long).await;
-    p.ask(&api, Method::POST, rotate, "/api/v1/webhooks/whk_unknown/secret", |r| r.json(&json!({}))).await;
-    p.ask(&unreachable, Method::POST, rotate, &rotate_this, |r| r.json(&json!({}))).await;
-    let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
-    assert_eq!(keyed(api.request(Method::POST, &rotate_this)).json(&json!({})).send().await.unwrap().status(), 200);
-    let other_hours = json!({"keepPreviousHours": 1});
-    p.ask(&api, Method::POST, rotate, &rotate_this, |r| keyed(r).json(&other_hours)).await;
-    assert_eq!(api.post(&rotate_this, &json!({})).await.status, 200);
-    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.json(&json!({}))).await;
-    let list = format!("{this_hook}/deliveries?limit=0");
-    p.ask(&api, Method::GET, "/api/v1/webhooks/{id}/deliveries", &list, |r| r).await;
-    let pending =
-        "INSERT INTO receiver_deliveries (receiver_id, event_id, place, deployment_id, seq, state, next_attempt_at)
-                   VALUES ($1, $2::uuid, 1, 'dep_1', 1, 'pending', now())";
-    sqlx::query(pending).bind(&webhook_id).bind(DELIVERY).execute(&mut db.psql().await).await.unwrap();
-    let replay = "/api/v1/webhooks/{id}/deliveries/{delivery}/replay";
-    let replay_this = replay.replace("{id}", &webhook_id).replace("{delivery}", DELIVERY);
-    p.ask(&api, Method::POST, replay, &replay_this, |r| r).await;
-    let many = "INSERT INTO receivers (id, settings, lang, key_id, wrapped_key, created_by)
-                SELECT 'whk_' || n, '{\"kind\":\"webhook\",\"url\":\"https://hooks.example.com/\"}', 'ko', 'k', '', 'x' FROM generate_series(1, 100) AS n";
-    db.psql().await.execute(many).await.unwrap();
-    p.ask(&api, Method::POST, webhooks, webhooks, |r| r.json(webhook)).await;
-    let (channels, channel) = &bodies[9];
-    let keyed = api.request(Method::POST, channels).header("idempotency-key", "k").json(channel).send().await.unwrap();
-    let made: Value = keyed.json().await.unwrap();
-    let another = json!({"kind": "slack", "secret": "xoxb-y", "slack": {"channel": "C0123456789"}});
-    p.ask(&api, Method::POST, channels, channels, |r| r.header("idempotency-key", "k").json(&another)).await;
-    let channel_id = made["data"]["channelId"].as_str().unwrap().to_owned();
-    let (one_channel, this_channel) = ("/api/v1/channels/{id}", format!("/api/v1/channels/{channel_id}"));
-    p.ask(&api, Method::PUT, one_channel, &this_channel, |r| r.json(&json!({"kind": "x"}))).await;
-    p.ask(&api, Method::PUT, one_channel, &this_channel, |r| r.body("{}")).await;
-    p.ask(&api, Method::PUT, one_channel, &this_channel, too_long).await;
-    p.ask(&api, Method::PUT, one_channel, "/api/v1/channels/chn_unknown", |r| r.json(channel)).await;
-    p.ask(&unreachable, Method::PUT, one_channel, &this_channel, |r| r.json(channel)).await;
-    let of_teams = json!({"kind": "teams", "secret": "https://teams.example/x"});
-    p.ask(&api, Method::PUT, one_channel, &this_channel, |r| r.json(&of_teams)).await;
-    let mut moved = channel.clone();
-    moved["slack"]["apiUrl"] = json!("https://slack-gov.com/api");
-    moved.as_object_mut().unwrap().remove("secret");
-    p.ask(&api, Method::PUT, one_channel, &this_channel, |r| r.json(&moved)).await;
-    let list = format!("{this_channel}/deliveries?limit=0");
-    p.ask(&api, Method::GET, "/api/v1/channels/{id}/deliveries", &list, |r| r).await;
-    sqlx::query(pending).bind(&channel_id).bind(DELIVERY).execute(&mut db.psql().await).await.unwrap();
-    let replay = "/api/v1/channels/{id}/deliveries/{delivery}/replay";
-    let replay_this = replay.replace("{id}", &channel_id).replace("{delivery}", DELIVERY);
-    p.ask(&api, Method::POST, replay, &replay_this, |r| r).await;
-    let many = "INSERT INTO receivers (id, settings, lang, key_id, wrapped_key, created_by)
-                SELECT 'chn_' || n, '{\"kind\":\"teams\",\"host\":\"h\",\"options\":{}}', 'ko', 'k', '', 'x' FROM generate_series(1, 100) AS n";
-    db.psql().await.execute(many).await.unwrap();
-    p.ask(&api, Method::POST, channels, channels, |r| r.json(channel)).await;
-    let (push_hooks, push_hook) = &bodies[10];
-    let keyed =
-        api.request(Method::POST, push_hooks).header("idempotency-key", "k").json(push_hook).send().await.unwrap();
-    let made: Value = keyed.json().await.unwrap();
-    let mut disabled = push_hook.clone();
-    disabled["enabled"] = json!(false);
-    p.ask(&api, Method::POST, push_hooks, push_hooks, |r| r.header("idempotency-key", "k").json(&disabled)).await;
-    let (hook_id, hook_secret) =
-        (made["data"]["hook"]["hookId"].as_str().unwrap(), made["data"]["secret"].as_str().unwrap());
-    let (one_hook, of_hook) = ("/api/v1/hooks/{id}", format!("/api/v1/hooks/{hook_id}"));
-    p.ask(&api, Method::PUT, one_hook, &of_hook, |r| r.json(&json!({"rules": []}))).await;
-    p.ask(&api, Method::PUT, one_hook, &of_hook, |r| r.body("{}")).await;
-    p.ask(&api, Method::PUT, one_hook, &of_hook, too_long).await;
-    p.ask(&api, Method::PUT, one_hook, "/api/v1/hooks/hok_unknown", |r| r.json(push_hook)).await;
-    p.ask(&unreachable, Method::PUT, one_hook, &of_hook, |r| r.json(push_hook)).await;
-    let (hook_rotate, rotate_hook) = ("/api/v1/hooks/{id}/secret", format!("{of_hook}/secret"));
-    p.ask(&api, Method::POST, hook_rotate, &rotate_hook, |r| r.json(&json!({"keepPreviousHours": 169}))).await;
-    p.ask(&api, Method::POST, hook_rotate, &rotate_hook, |r| r.body("{}")).await;
-    p.ask(&api, Method::POST, hook_rotate, &rotate_hook, too_long).await;
-    p.ask(&api, Method::POST, hook_rotate, "/api/v1/hooks/hok_unknown/secret", |r| r.json(&json!({}))).await;
-    p.ask(&unreachable, Method::POST, hook_rotate, &rotate_hook, |r| r.json(&json!({}))).await;
-    let keyed = |r: RequestBuilder| r.header("idempotency-key", "k");
-    assert_eq!(keyed(api.request(Method::POST, &rotate_hook)).json(&json!({})).send().await.unwrap().status(), 200);
-    p.ask(&api, Method::POST, hook_rotate, &rotate_hook, |r| keyed(r).json(&other_hours)).await;
-    assert_eq!(api.post(&rotate_hook, &json!({})).await.status, 200);
-    p.ask(&api, Method::POST, hook_rotate, &rotate_hook, |r| r.json(&json!({}))).await;
-    let list = format!("{of_hook}/deliveries?decision=x");
-    p.ask(&api, Method::GET, "/api/v1/hooks/{id}/deliveries", &list, |r| r).await;
-    let (receive, receive_this) = ("/api/v1/hooks/github/{id}", format!("/api/v1/hooks/github/{hook_id}"));
-    let signed = |by: &str| crate::pushes::signature(by, b"{}");
-    let event = |r: RequestBuilder, by: &str| {
-        let r = r.header("content-type", "application/json").header("x-github-event", "push");
-        r.header("x-github-delivery", DELIVERY).header("x-hub-signature-256", signed(by))
-    };
-    p.ask(&api, Method::POST, receive, &receive_this, |r| event(r, "x").body("{}")).await;
-    p.ask(&api, Method::POST, receive, &receive_this, |r| event(r, hook_secret).body("{}")).await;
-    p.ask(&api, Method::POST, receive, &receive_this, |r| r.body("{}")).await;
-    p.ask(&api, Method::POST, receive, "/api/v1/hooks/github/hok_unknown", |r| event(r, "x").body("{}")).await;
-    let never = reqwest::Body::wrap_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
-    p.ask(&slow, Method::POST, receive, &receive_this, |r| event(r, "x").body(never)).await;
-    let over = reqwest::Body::wrap_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
-    p.ask(&api, Method::POST, receive, &receive_this, |r| {
-        event(r, "x").header("content-length", "26214401").body(over)
-    })
-    .await;
-    p.ask(&unreachable, Method::POST, receive, &receive_this, |r| event(r, "x").body("{}")).await;
-    let started =
-        "INSERT INTO push_deliveries (hook_id, delivery_id, verified, event, decision, reason_code, reason_text, deployment_id)
-                   VALUES ($1, '01970000-0000-7000-8000-000000000001', true, 'push', 'started', 'RULE_MATCHED', '{}', 'dep_1')";
-    sqlx::query(started).bind(hook_id).execute(&mut db.psql().await).await.unwrap();
-    let redeliver = "/api/v1/hooks/{id}/deliveries/{delivery}/redelivery";
-    let redeliver_this =
-        redeliver.replace("{id}", hook_id).replace("{delivery}", "01970000-0000-7000-8000-000000000001");
-    p.ask(&api, Method::POST, redeliver, &redeliver_this, |r| r).await;
-    let many = "INSERT INTO push_hooks (id, rules, repositories, enabled, key_id, wrapped_key, made_by, made_by_kind, role)
-                SELECT 'hok_' || n, '[]', '{a/b}', false, 'k', '', 'x', 'nobody', 'admin' FROM generate_series(1, 200) AS n";
-    db.psql().await.execute(many).await.unwrap();
-    p.ask(&api, Method::POST, push_hooks, push_hooks, |r| r.json(push_hook)).await;
+    let on = Servers { db: &db, api: &api, alone: &alone, unreachable: &unreachable, slow: &slow };
+    let mut later = receivers::webhooks(p, &on, &bodies[8].1).await;
+    later.extend(receivers::channels(p, &on, &bodies[9].1).await);
+    later.extend(push_hooks::provoke(p, &on, &bodies[10].1).await);
+    push_hooks::apps(p, &on, bodies[0].0).await;
     Fixture::begin_at(&db.db, "a", "b-c", "123456789012").await;
     other["githubConnectionId"] = json!(fixture::github_connection(&db.db, "a-b", "c").await);
     (other["owner"], other["repo"]) = (json!("a-b"), json!("c"));
     p.ask(&api, Method::POST, deploy, deploy, |r| r.json(&other)).await;
     // Every statement fails permanently. (Not by a missing table: that means that the schema is not migrated yet.)
     let broken = "DO $$ DECLARE t text; BEGIN
-        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,api_tokens,freezes,policies,receivers,receiver_secrets,receiver_deliveries,receiver_cursors,receiver_references,push_hooks,push_hook_secrets,push_deliveries,_sqlx_migrations}'::text[] LOOP
+        FOREACH t IN ARRAY '{deployments,github_connections,aws_connections,schedules,sessions,audit,stream_tickets,maintenance_runs,log_filter,revoked_subjects,api_tokens,freezes,policies,receivers,receiver_secrets,receiver_deliveries,receiver_cursors,receiver_references,push_hooks,push_hook_secrets,push_deliveries,github_apps,_sqlx_migrations}'::text[] LOOP
             EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
             EXECUTE format('CREATE POLICY broken ON %I USING (1 / 0 = 1) WITH CHECK (1 / 0 = 1)', t);
         END LOOP;
@@ -615,12 +530,9 @@ async fn openapi__routes_answer_exactly_documented_errors() {
     }
     p.ask(&api, Method::PATCH, one, &this, |r| r.json(&change)).await;
     p.ask(&api, Method::PUT, log, log, |r| r.json(&filter)).await;
-    p.ask(&api, Method::PUT, hook, &this_hook, |r| r.json(webhook)).await;
-    p.ask(&api, Method::PUT, one_channel, &this_channel, |r| r.json(channel)).await;
-    p.ask(&api, Method::POST, rotate, &rotate_this, |r| r.json(&json!({}))).await;
-    p.ask(&api, Method::PUT, one_hook, &of_hook, |r| r.json(push_hook)).await;
-    p.ask(&api, Method::POST, hook_rotate, &rotate_hook, |r| r.json(&json!({}))).await;
-    p.ask(&api, Method::POST, receive, &receive_this, |r| event(r, "x").body("{}")).await;
+    for request in &later {
+        p.ask(&api, request.method.clone(), request.path, &request.concrete, &request.fill).await;
+    }
     p.ask(&api, Method::PUT, policy, of_shop, |r| r.json(&json!({}))).await;
     p.ask(&api, Method::GET, policy, of_shop, |r| r).await;
     p.ask(&api, Method::PUT, outcome, &outcome_of(&id), |r| r.json(&marked)).await;
