@@ -16,7 +16,7 @@ async fn build(engine: &Engine, name: &str) {
         header.set_size(contents.len() as u64);
         archive.append_data(&mut header, path, contents).unwrap();
     }
-    let options = BuildImageOptionsBuilder::default().t(name).build();
+    let options = BuildImageOptionsBuilder::default().t(name).nocache(true).build();
     let body = bollard::body_full(archive.into_inner().unwrap().into());
     engine.docker().build_image(options, None, Some(body)).try_for_each(async |_| Ok(())).await.unwrap();
 }

@@ -262,7 +262,7 @@ async fn harmless_at(is_chosen: impl Fn(&Location) -> bool) {
                 .map(|value| (target.request(&method, &path, &location, value), target.promised(&method, &path))),
         );
     }
-    assert!(requests.len() > 1_000, "{}", requests.len());
+    assert!(requests.len() > 15_000, "{}", requests.len());
     let checks = requests.iter().map(|(request, promised)| target.check(request, Some(promised)));
     futures_util::stream::iter(checks).buffer_unordered(CONCURRENT_REQUESTS).collect::<()>().await;
 
